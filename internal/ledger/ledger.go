@@ -1,0 +1,114 @@
+// Package ledger is the one account of what happened: an Exchange is filled while
+// a request is served and handed, finished, to every listener. Metrics, the access
+// log and the record are views of the same value.
+package ledger
+
+import (
+	"time"
+
+	"keybridge/internal/llm"
+)
+
+// Principal is who is calling.
+type Principal struct {
+	Name string // the token's name; "" for an open loopback gateway
+	// Credential says whose key goes upstream.
+	Credential Credential
+	// Secret is the caller's own provider credential (BYOK). It is never logged.
+	Secret string `json:"-"`
+}
+
+// Credential is the kind of key an exchange goes upstream with.
+type Credential string
+
+// The kinds of credential.
+const (
+	Pooled Credential = "pooled"
+	BYOK   Credential = "byok"
+)
+
+// Status is how an exchange ended.
+type Status string
+
+// The endings.
+const (
+	Completed Status = "completed" // the client has the whole answer
+	Failed    Status = "failed"    // the client was shown an error, the upstream's or ours
+	Cancelled Status = "cancelled" // the client went away
+)
+
+// Exchange is one client request with everything that served it. Until Finish it
+// belongs to the goroutine that serves the request.
+type Exchange struct {
+	ID        string
+	Start     time.Time
+	Principal Principal
+
+	Provider string
+	Route    string // the pattern, never the path
+	Method   string
+	Bridged  bool // a dialect reads it (an interception); otherwise passthrough
+	Stream   bool
+	Model    string // as asked; chosen by the client, so never a label as it is
+
+	Attempts []Attempt
+	Turns    []llm.Turn
+
+	FirstEvent time.Time // the commit; zero if there was none
+	End        time.Time
+	HTTPStatus int // as sent to the client; 0 if none was
+	Status     Status
+	Err        error // why it failed, for the log; nil when completed
+}
+
+// Attempt is one send with one key.
+type Attempt struct {
+	Key      string // the operator's name of the key
+	Hint     string // the masked secret: for logs and records only
+	Sent     time.Time
+	Duration time.Duration // until the verdict
+	Status   int           // HTTP status of the upstream; 0 if it gave none
+	Action   string        // the verdict's action
+	Reason   string        // the verdict's reason, "" for success
+}
+
+// Usage sums what the turns reported.
+func (e *Exchange) Usage() llm.Usage {
+	var u llm.Usage
+	for i := range e.Turns {
+		u = u.Add(e.Turns[i].Usage)
+	}
+	return u
+}
+
+// Listener is told of every exchange: at its start, at each attempt's verdict and
+// at its end. It must not keep the exchange after Finished, nor change it.
+type Listener interface {
+	Started(*Exchange)
+	Attempted(*Exchange, *Attempt)
+	Finished(*Exchange)
+}
+
+// Fanout tells several listeners in order.
+type Fanout []Listener
+
+// Started implements Listener.
+func (f Fanout) Started(e *Exchange) {
+	for _, l := range f {
+		l.Started(e)
+	}
+}
+
+// Attempted implements Listener.
+func (f Fanout) Attempted(e *Exchange, a *Attempt) {
+	for _, l := range f {
+		l.Attempted(e, a)
+	}
+}
+
+// Finished implements Listener.
+func (f Fanout) Finished(e *Exchange) {
+	for _, l := range f {
+		l.Finished(e)
+	}
+}

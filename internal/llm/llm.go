@@ -1,0 +1,61 @@
+// Package llm holds the few nouns every dialect translates into: what a turn
+// used, asked for and ended with. It knows no API and does no I/O.
+package llm
+
+// Usage counts tokens the way the ledger, the metrics and the price list read
+// them. The parts of the input do not overlap: a provider's total input is
+// Input + CacheRead + CacheWrite. Reasoning is a part of Output, never on top.
+type Usage struct {
+	Input      int64 // prompt tokens neither read from nor written to a cache
+	Output     int64 // everything the model produced, reasoning included
+	CacheRead  int64
+	CacheWrite int64
+	Reasoning  int64
+}
+
+// Add sums the usage of two turns.
+func (u Usage) Add(v Usage) Usage {
+	return Usage{
+		Input:      u.Input + v.Input,
+		Output:     u.Output + v.Output,
+		CacheRead:  u.CacheRead + v.CacheRead,
+		CacheWrite: u.CacheWrite + v.CacheWrite,
+		Reasoning:  u.Reasoning + v.Reasoning,
+	}
+}
+
+// Total is every token of the turn, each counted once.
+func (u Usage) Total() int64 { return u.Input + u.CacheRead + u.CacheWrite + u.Output }
+
+// Turn is what an observer has learned of one model answer so far. It is valid
+// at any moment of the answer, also of one that was cut off.
+type Turn struct {
+	ID       string // the provider's id of the answer
+	Model    string // the model the provider says answered
+	Stop     string // the provider's stop or finish reason, in its own word
+	Usage    Usage
+	Reported bool // the provider has reported a usage at all
+	Complete bool // the answer may end here: its terminal event (or the whole JSON body) has been seen
+	Calls    []ToolCall
+}
+
+// ToolCall is one call of a tool the model asked for.
+type ToolCall struct {
+	ID        string
+	Name      string
+	Arguments []byte // JSON as the model wrote it
+}
+
+// ToolResult answers one ToolCall.
+type ToolResult struct {
+	CallID  string
+	Content []byte
+	IsError bool
+}
+
+// ToolDef describes a tool to be offered to the model.
+type ToolDef struct {
+	Name        string
+	Description string
+	Schema      []byte // JSON Schema of the arguments
+}
