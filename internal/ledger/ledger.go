@@ -16,6 +16,9 @@ type Principal struct {
 	Credential Credential
 	// Secret is the caller's own provider credential (BYOK). It is never logged.
 	Secret string `json:"-"`
+	// Header is the header a BYOK secret came in, in its canonical form, so that it
+	// goes upstream in the same one; "" for a pooled exchange.
+	Header string
 }
 
 // Credential is the kind of key an exchange goes upstream with.
