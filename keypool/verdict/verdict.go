@@ -93,6 +93,7 @@ type Verdict struct {
 	// Billing says that the cooldown is about money, which is verified less often.
 	Billing bool
 	Sent    time.Time // when the attempt was sent; the failover loop fills it in
+	Status  int       // HTTP status of the answer, for the log; Classify fills it in
 }
 
 // Family selects the verdict table of a provider.

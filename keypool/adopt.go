@@ -1,0 +1,57 @@
+package keypool
+
+import (
+	"encoding/hex"
+	"time"
+
+	"keybridge/keypool/verdict"
+)
+
+// enlist makes the pool's keys the members of its book, each linked with the
+// domains it belongs to.
+func (b *book) enlist(p *Pool) {
+	kept := map[domainID]*domain{}
+	get := func(id domainID) *domain {
+		if d := kept[id]; d != nil {
+			return d
+		}
+		d := b.domains[id]
+		if d == nil {
+			d = &domain{state: Valid}
+		}
+		kept[id] = d
+		return d
+	}
+	for _, m := range p.members {
+		m.key = get(domainID{verdict.Key, hex.EncodeToString(m.print[:])})
+		if m.organization != "" {
+			m.org = get(domainID{verdict.Organization, m.organization})
+		}
+		if m.projectName != "" {
+			m.project = get(domainID{verdict.Project, m.projectName})
+		}
+	}
+	b.members, b.domains = p.members, kept
+}
+
+// Adopt carries the health and the counters of an older pool of the same provider
+// on. Call it before the pool's first use; it cannot fail. A key is recognised by
+// its secret and host, so a renamed one keeps its state and a replaced one starts
+// anew. Leases of the older pool keep marking the right key.
+func (p *Pool) Adopt(old *Pool) {
+	if old == nil || old.borrowed || p.borrowed || old.provider != p.provider {
+		return
+	}
+	b := old.book
+	b.mu.Lock()
+	now := time.Now()
+	events := old.settle(now)
+	b.enlist(p)
+	b.resettle(now)
+	for _, m := range b.members {
+		m.key.state = m.stateAt(now) // belonging to a cooling organization is no transition
+	}
+	p.book = b
+	b.mu.Unlock()
+	p.report(events)
+}

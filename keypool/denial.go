@@ -1,0 +1,119 @@
+package keypool
+
+import (
+	"container/list"
+	"time"
+
+	"keybridge/keypool/verdict"
+)
+
+const (
+	maxDenials = 1024
+	denialLife = time.Hour
+)
+
+// denials remembers which domain may not use which model or endpoint: a routing
+// fact, not a state. It is a bounded LRU.
+type denials struct {
+	index map[denial]*list.Element
+	order *list.List // of denialEntry, the latest used first
+}
+
+type denial struct {
+	domain          *domain
+	model, endpoint string
+}
+
+type denialEntry struct {
+	denial
+	level verdict.Level
+	until time.Time
+}
+
+func newDenials() denials {
+	return denials{index: map[denial]*list.Element{}, order: list.New()}
+}
+
+func (d *denials) add(k denial, level verdict.Level, now time.Time) {
+	if el, ok := d.index[k]; ok {
+		el.Value = denialEntry{k, level, now.Add(denialLife)}
+		d.order.MoveToFront(el)
+		return
+	}
+	if d.order.Len() >= maxDenials {
+		d.drop(d.order.Back())
+	}
+	d.index[k] = d.order.PushFront(denialEntry{k, level, now.Add(denialLife)})
+}
+
+func (d *denials) drop(el *list.Element) {
+	e, _ := el.Value.(denialEntry)
+	delete(d.index, e.denial)
+	d.order.Remove(el)
+}
+
+// denied says that the key is known not to serve this model or endpoint.
+func (d *denials) denied(m *member, model, endpoint string, now time.Time) bool {
+	if d.order.Len() == 0 {
+		return false
+	}
+	model = clip(model)
+	for _, dom := range m.domains() {
+		if dom == nil {
+			continue
+		}
+		if d.has(denial{dom, model, ""}, now) || d.has(denial{dom, "", endpoint}, now) || d.has(denial{dom, model, endpoint}, now) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *denials) has(k denial, now time.Time) bool {
+	el, ok := d.index[k]
+	if !ok {
+		return false
+	}
+	if e, _ := el.Value.(denialEntry); !now.Before(e.until) {
+		d.drop(el)
+		return false
+	}
+	d.order.MoveToFront(el)
+	return true
+}
+
+// forget drops what a good answer disproves.
+func (d *denials) forget(m *member, model, endpoint string) {
+	if d.order.Len() == 0 {
+		return
+	}
+	model = clip(model)
+	for _, dom := range m.domains() {
+		for _, k := range [3]denial{{dom, model, ""}, {dom, "", endpoint}, {dom, model, endpoint}} {
+			if el, ok := d.index[k]; ok {
+				d.drop(el)
+			}
+		}
+	}
+}
+
+// inForce counts the denials of each level at now.
+func (d *denials) inForce(now time.Time, count func(verdict.Level)) {
+	for el := d.order.Front(); el != nil; el = el.Next() {
+		if e, _ := el.Value.(denialEntry); now.Before(e.until) {
+			count(e.level)
+		}
+	}
+}
+
+// key is what a verdict denies, and to whom.
+func (m *member) denial(v verdict.Verdict, w Want) denial {
+	k := denial{domain: m.at(v.Scope.Level)}
+	if v.Scope.Endpoint {
+		k.endpoint = w.Endpoint
+	}
+	if v.Scope.Model || !v.Scope.Endpoint {
+		k.model = clip(w.Model)
+	}
+	return k
+}

@@ -1,0 +1,105 @@
+package keypool
+
+import (
+	"time"
+
+	"keybridge/keypool/verdict"
+)
+
+// Usage is what a call used of its key.
+type Usage struct {
+	InputTokens, OutputTokens int64
+}
+
+// Lease is the right to send one request with one key. It is judged once, when
+// its answer is committed or has failed, and released once, when the answer's body
+// has ended; both are idempotent, and a release without a judgement is neutral.
+type Lease struct {
+	pool     *Pool
+	member   *member
+	model    string
+	sent     time.Time
+	trials   []*block
+	judged   bool
+	released bool
+}
+
+// Secret is the credential to send. Keep it out of logs and errors.
+func (l *Lease) Secret() string { return l.member.secret }
+
+// Key is the operator's name of the key.
+func (l *Lease) Key() string { return l.member.id }
+
+// Hint is the masked secret, for logs and records only.
+func (l *Lease) Hint() string { return l.member.hint }
+
+// Sent is when the lease was handed out, which is when its request is sent.
+func (l *Lease) Sent() time.Time { return l.sent }
+
+// Judge remembers what the answer says of the key. Do judges by itself; Judge is
+// for those who commit an answer before their attempt returns, and for users
+// without Do.
+func (l *Lease) Judge(v verdict.Verdict) { l.judge(v) }
+
+// judge reports whether the verdict was stale: about a time before the key's last
+// recovery.
+func (l *Lease) judge(v verdict.Verdict) (stale bool) {
+	p := l.pool
+	if p.borrowed {
+		return false
+	}
+	if v.Sent.IsZero() {
+		v.Sent = l.sent
+	}
+	now := time.Now()
+	p.book.mu.Lock()
+	if l.judged {
+		p.book.mu.Unlock()
+		return false
+	}
+	l.judged = true
+	var events []event
+	if v.Action == verdict.Relay {
+		events = p.succeed(l.member, l.model, v.Sent, now)
+	} else {
+		marked := false
+		marked, events = p.mark(l.member, l.model, v, now)
+		stale = !marked && v.Mark != verdict.NoMark && l.member.ready(clip(l.model), now) <= halfOpen
+	}
+	l.endTrials(now)
+	p.book.mu.Unlock()
+	p.report(events)
+	return stale
+}
+
+// endTrials lets others try. A trial that told nothing about a key still out is
+// not repeated at once.
+func (l *Lease) endTrials(now time.Time) {
+	for _, b := range l.trials {
+		if b.trial != l {
+			continue
+		}
+		if b.inForce(now) && !b.tryAt.IsZero() && !b.tryAt.After(now) {
+			b.tryAt = now.Add(firstProbe)
+		}
+		b.finish()
+	}
+	l.trials = nil
+}
+
+// Release gives the key back.
+func (l *Lease) Release(Usage) {
+	p := l.pool
+	if p.borrowed {
+		return
+	}
+	p.book.mu.Lock()
+	defer p.book.mu.Unlock()
+	if l.released {
+		return
+	}
+	l.released = true
+	l.judged = true
+	l.member.key.inflight--
+	l.endTrials(time.Now())
+}

@@ -1,0 +1,345 @@
+package keypool
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"keybridge/keypool/verdict"
+)
+
+// State is what an operator sees of a key.
+type State string
+
+// The states.
+const (
+	Valid     State = "valid"
+	Temporary State = "temporary" // cooling, as a whole or for one model
+	Permanent State = "permanent" // rejected, until a probe, a trial or the operator revives it
+)
+
+const (
+	defaultCooldown = time.Minute
+	maxBackoff      = time.Hour     // of repeated default cooldowns and of probes
+	verifyRate      = time.Hour     // a stated deadline is verified this often
+	verifyBilling   = 6 * time.Hour // the same when it is about money
+	implausible     = 35 * 24 * time.Hour
+	minCooldown     = time.Second
+	firstProbe      = 30 * time.Second
+	tellEvery       = 10 * time.Second
+	maxModels       = 64  // model-scoped cooldowns remembered per domain
+	maxModelName    = 200 // bytes of a client's model name that are remembered
+)
+
+// book is the health of one provider's keys. Pools of one provider share it over
+// reloads; providers never share one, so a walk takes no lock another provider holds.
+type book struct {
+	mu      sync.Mutex
+	members []*member // of the newest pool
+	domains map[domainID]*domain
+	denials denials
+	// settleAt is the earliest deadline in force: before it no key changes state
+	// by itself. Zero: none.
+	settleAt time.Time
+	trouble  int // open blocks; 0 lets a walk skip every check
+	series   *series
+	told     time.Time // when an exhaustion was last logged
+}
+
+// tell limits the log of exhaustions to one line in ten seconds.
+func (b *book) tell(now time.Time) bool {
+	if now.Sub(b.told) < tellEvery {
+		return false
+	}
+	b.told = now
+	return true
+}
+
+type domainID struct {
+	level verdict.Level
+	name  string // the organization or project, or a key's fingerprint
+}
+
+// domain is whom a verdict can be about: a key, or the project or organization
+// that several keys belong to.
+type domain struct {
+	whole   block
+	models  map[string]*block
+	success time.Time // of the last good answer
+
+	// Of a key's own domain only:
+	state    State // as last settled and counted
+	inflight int
+	served   int64
+}
+
+// block is what keeps a domain out, as a whole or for one model. A closed one is
+// the memory of the last recovery.
+type block struct {
+	open      bool
+	permanent bool
+	reason    verdict.Reason
+	since     time.Time     // when it was marked
+	until     time.Time     // when a cooldown ends
+	tryAt     time.Time     // from here one real request may try before the end; zero: none may
+	every     time.Duration // how far tryAt moves after a failed trial
+	length    time.Duration // of the last default cooldown; 0 after a success
+	recovered time.Time     // answers to what was sent before it are stale
+	probeAt   time.Time     // when a condemned key is probed next; zero: trials only
+	probes    int           // failed probes or trials since the last success
+	probing   bool
+	trial     *Lease // the one request that tries now
+	waiters   []chan struct{}
+}
+
+func (b *block) inForce(now time.Time) bool {
+	return b.open && (b.permanent || now.Before(b.until))
+}
+
+// nextTry is when a request may be sent although the block is in force: the end
+// of a cooldown, or the trial before it. Zero: no time is known.
+func (b *block) nextTry() time.Time {
+	switch {
+	case b.permanent:
+		return b.tryAt
+	case !b.tryAt.IsZero() && b.tryAt.Before(b.until):
+		return b.tryAt
+	}
+	return b.until
+}
+
+// readiness is how usable a key is for one model now.
+type readiness uint8
+
+const (
+	free     readiness = iota
+	halfOpen           // its cooldown has ended: this request would be the one that tries
+	due                // still out, but a trial is permitted
+	busy               // somebody else is trying
+	blocked
+)
+
+func (b *block) ready(now time.Time) readiness {
+	switch {
+	case !b.open:
+		return free
+	case !b.inForce(now):
+		if b.trial != nil {
+			return busy
+		}
+		return halfOpen
+	case !b.tryAt.IsZero() && !now.Before(b.tryAt) && b.trial == nil:
+		return due
+	}
+	return blocked
+}
+
+// ready is the worst of what stands against the key for this model.
+func (m *member) ready(model string, now time.Time) readiness {
+	worst := free
+	for _, d := range m.domains() {
+		if d == nil {
+			continue
+		}
+		worst = max(worst, d.whole.ready(now))
+		if b := d.models[model]; b != nil {
+			worst = max(worst, b.ready(now))
+		}
+	}
+	return worst
+}
+
+// blocks visits the open blocks that stand against the key for this model.
+func (m *member) blocks(model string, visit func(*block)) {
+	for _, d := range m.domains() {
+		if d == nil {
+			continue
+		}
+		if d.whole.open {
+			visit(&d.whole)
+		}
+		if b := d.models[model]; b != nil && b.open {
+			visit(b)
+		}
+	}
+}
+
+// stateAt derives the key's state from its facts and the clock.
+func (m *member) stateAt(now time.Time) State {
+	st := Valid
+	for _, d := range m.domains() {
+		if d == nil {
+			continue
+		}
+		if d.whole.open && d.whole.permanent {
+			return Permanent
+		}
+		if d.whole.inForce(now) {
+			st = Temporary
+		}
+		for _, b := range d.models {
+			if b.inForce(now) {
+				st = Temporary
+			}
+		}
+	}
+	return st
+}
+
+func newBook() *book {
+	return &book{domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials()}
+}
+
+// block returns the domain's block for a model ("": as a whole), making room in a
+// bounded map when needed.
+func (d *domain) block(model string, now time.Time) *block {
+	if model == "" {
+		return &d.whole
+	}
+	if b := d.models[model]; b != nil {
+		return b
+	}
+	if d.models == nil {
+		d.models = map[string]*block{}
+	}
+	if len(d.models) >= maxModels {
+		d.evict(now)
+	}
+	b := &block{}
+	d.models[model] = b
+	return b
+}
+
+// evict drops the model block that matters least: a closed one, else the one that
+// ends first.
+func (d *domain) evict(now time.Time) {
+	var victim string
+	var end time.Time
+	for model, b := range d.models {
+		if b.trial != nil {
+			continue
+		}
+		if !b.inForce(now) {
+			victim = model
+			break
+		}
+		if victim == "" || b.until.Before(end) {
+			victim, end = model, b.until
+		}
+	}
+	delete(d.models, victim)
+}
+
+// settle counts the cooldowns that have ended since it last ran. It is the only
+// place where time changes a key's counted state.
+func (p *Pool) settle(now time.Time) []event {
+	b := p.book
+	if b.settleAt.IsZero() || now.Before(b.settleAt) {
+		return nil
+	}
+	events := b.recount(now, verdict.None, viaCooldown)
+	b.resettle(now)
+	return events
+}
+
+// resettle finds the next deadline at which a key changes state by itself.
+func (b *book) resettle(now time.Time) {
+	b.settleAt, b.trouble = time.Time{}, 0
+	for _, d := range b.domains {
+		b.note(&d.whole, now)
+		for _, m := range d.models {
+			b.note(m, now)
+		}
+	}
+}
+
+func (b *book) note(bl *block, now time.Time) {
+	if !bl.open {
+		return
+	}
+	b.trouble++
+	if !bl.permanent && bl.until.After(now) && (b.settleAt.IsZero() || bl.until.Before(b.settleAt)) {
+		b.settleAt = bl.until
+	}
+}
+
+// recount compares every key's derived state with the counted one, counts and
+// reports what has really changed: a transition for reason, or a recovery via.
+func (b *book) recount(now time.Time, reason verdict.Reason, via via) []event {
+	var events []event
+	for _, m := range b.members {
+		was, is := m.key.state, m.stateAt(now)
+		if was == is {
+			continue
+		}
+		m.key.state = is
+		e := event{member: m, state: is, reason: reason, until: m.until(now)}
+		if is == Valid {
+			b.series.recoveries[via].Add(1)
+			e.via = viaWords[via]
+		} else {
+			b.series.transition(reason)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// until is when the last cooldown of a temporary key ends.
+func (m *member) until(now time.Time) time.Time {
+	var end time.Time
+	for _, d := range m.domains() {
+		if d == nil {
+			continue
+		}
+		if d.whole.inForce(now) && d.whole.until.After(end) {
+			end = d.whole.until
+		}
+		for _, b := range d.models {
+			if b.inForce(now) && b.until.After(end) {
+				end = b.until
+			}
+		}
+	}
+	return end
+}
+
+// event is a change of state to be logged once the lock is released.
+type event struct {
+	member *member
+	state  State
+	reason verdict.Reason
+	until  time.Time
+	via    string
+	status int
+}
+
+func (p *Pool) report(events []event) {
+	ctx := context.Background() // a state change belongs to no request
+	for _, e := range events {
+		attrs := []slog.Attr{slog.String("key", e.member.id), slog.String("hint", e.member.hint), slog.String("state", string(e.state))}
+		if e.via != "" {
+			p.log.LogAttrs(ctx, slog.LevelInfo, "key recovered", append(attrs, slog.String("via", e.via))...)
+			continue
+		}
+		attrs = append(attrs, slog.String("reason", string(e.reason)), slog.Int("status", e.status))
+		level := slog.LevelWarn
+		if e.state == Temporary {
+			level = slog.LevelInfo
+			attrs = append(attrs, slog.Time("until", e.until))
+		}
+		p.log.LogAttrs(ctx, level, "key out", attrs...)
+	}
+}
+
+// backoff doubles from first to an hour, less up to a tenth so that keys do not
+// come in step.
+func backoff(first time.Duration, failures int) time.Duration {
+	d := maxBackoff
+	if failures < 16 {
+		d = min(first<<failures, maxBackoff)
+	}
+	return d - time.Duration(rand.Int64N(int64(d)/10)) //nolint:gosec // jitter
+}
