@@ -1,0 +1,162 @@
+// Package upstream sends a request to a provider with one key and gives back the
+// answer as it came: connections, header hygiene in both directions, auth styles,
+// bounded error bodies, and the masking of secrets an upstream echoes. It knows no
+// API and never tries twice: what a failure means is the failover loop's to say.
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"keybridge/keypool"
+	"keybridge/keypool/verdict"
+)
+
+// Target is where requests of one provider go.
+type Target struct {
+	Name string // the provider's name, for errors
+	Kind verdict.Family
+	Base *url.URL // scheme, host and path prefix; nothing in a request can change the host
+	Pool *keypool.Pool
+}
+
+// Options adjust a Client. The zero value is right for production.
+type Options struct {
+	// DialContext replaces the TCP dialer, which gives up after ten seconds.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLS replaces the default TLS configuration (system roots).
+	TLS *tls.Config
+}
+
+// Client holds the connections to all providers. It outlives reloads, and is safe
+// for concurrent use.
+type Client struct {
+	transport *http.Transport
+	// http1 holds the hosts whose connections were seen to speak HTTP/1; see noBody.
+	http1 sync.Map
+}
+
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 90 * time.Second
+	idlePerHost      = 256
+	maxHeadBytes     = 1 << 20
+)
+
+// NewClient makes a Client. Loopback targets never go through the environment's
+// proxy; the others do if one is set.
+func NewClient(o Options) *Client {
+	dial := o.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	return &Client{transport: &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dial,
+		TLSClientConfig:        o.TLS,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		ForceAttemptHTTP2:      true, // lost otherwise, because DialContext is set
+		DisableCompression:     true, // else a gzip answer would reach the client re-coded
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeadBytes,
+	}}
+}
+
+// CloseIdle closes the connections that serve nobody.
+func (c *Client) CloseIdle() { c.transport.CloseIdleConnections() }
+
+// SendError says that the upstream gave no answer. Its text never holds the
+// secret or the query, so it may be logged; it names addresses, so it is not for
+// callers.
+type SendError struct {
+	Target string
+	// Written says that the upstream may have received the request. While it is
+	// false, sending again can do nothing twice.
+	Written bool
+	Err     error
+}
+
+// Error implements error.
+func (e *SendError) Error() string { return fmt.Sprintf("send to %s: %v", e.Target, e.Err) }
+
+// Unwrap returns the cause: of a canceled context its cancel cause, of a Stream
+// that failed to read that very error.
+func (e *SendError) Unwrap() error { return e.Err }
+
+// Send sends one request once and returns the head of the answer, whatever its
+// status: a redirect is an answer, too. The caller closes the body; ctx ends both.
+// Every error is a *SendError.
+//
+// An upstream can process what one Send sends at most once. net/http on its own
+// would send again on a dead kept-alive connection: GET and HEAD, and everything
+// that bears an Idempotency-Key. That is shut off. What is left is a request that
+// a connection provably did not take in (nothing written, or refused by HTTP/2
+// before processing): it moves to another connection, a Body at most once.
+func (c *Client) Send(ctx context.Context, t *Target, r *Request) (*http.Response, error) {
+	f := &flight{}
+	req, err := c.build(ctx, t, r, f)
+	if err != nil {
+		return nil, sendError(t, r, f, err)
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			err = context.Cause(ctx) // HTTP/2 leaves the cause out
+		}
+		return nil, sendError(t, r, f, err)
+	}
+	return resp, nil
+}
+
+// flight watches one Send.
+type flight struct {
+	written atomic.Bool
+	moved   atomic.Bool
+}
+
+// trace fires before the first byte of the head is flushed, so written errs on
+// the side of true.
+func (c *Client) trace(ctx context.Context, host string, f *flight) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			if info.Reused {
+				return
+			}
+			if s, ok := info.Conn.(*tls.Conn); ok && s.ConnectionState().NegotiatedProtocol == "h2" {
+				c.http1.Delete(host)
+				return
+			}
+			c.http1.Store(host, struct{}{})
+		},
+		WroteHeaders: func() { f.written.Store(true) },
+	})
+}
+
+func sendError(t *Target, r *Request, f *flight, err error) error {
+	// net/http quotes a malformed answer, and an answer can quote the request.
+	text := err.Error()
+	masked := string(NewMasker([]string{r.Secret, r.RawQuery}).Mask([]byte(text)))
+	if masked != text {
+		err = &maskedError{text: masked, cause: err}
+	}
+	return &SendError{Target: t.Name, Written: f.written.Load(), Err: err}
+}
+
+type maskedError struct {
+	text  string
+	cause error
+}
+
+func (e *maskedError) Error() string { return e.text }
+func (e *maskedError) Unwrap() error { return e.cause }

@@ -1,0 +1,163 @@
+package upstream
+
+import (
+	"net/http"
+	"strings"
+
+	"keybridge/keypool/verdict"
+)
+
+// fate says what happens to a header on its way.
+type fate uint8
+
+const (
+	pass   fate = iota
+	drop        // never goes on
+	scoped      // tells whose key it is: only with the caller's own
+)
+
+var requestFates = map[string]fate{ //nolint:gochecknoglobals // a constant table
+	// Credentials: the one that goes upstream is put on afterwards.
+	"Authorization":  drop,
+	"X-Api-Key":      drop,
+	"Api-Key":        drop,
+	"X-Goog-Api-Key": drop,
+	// They must match the key, so the caller's do not fit a pooled one.
+	"Openai-Organization":    scoped,
+	"Openai-Project":         scoped,
+	"Anthropic-Workspace-Id": scoped,
+	"Chatgpt-Account-Id":     scoped,
+	// Meant for the gateway's host, or telling addresses of its network.
+	"Cookie":    drop,
+	"Forwarded": drop,
+	"X-Real-Ip": drop,
+	"Via":       drop,
+	// One hop only.
+	"Connection":        drop,
+	"Content-Length":    drop, // comes from the body
+	"Expect":            drop,
+	"Http2-Settings":    drop,
+	"Keep-Alive":        drop,
+	"Te":                drop,
+	"Trailer":           drop,
+	"Transfer-Encoding": drop,
+	"Upgrade":           drop,
+	"Host":              drop,
+	"Accept-Encoding":   drop, // set below
+}
+
+var answerFates = map[string]fate{ //nolint:gochecknoglobals // a constant table
+	"Openai-Organization":       scoped,
+	"Openai-Project":            scoped,
+	"Anthropic-Organization-Id": scoped,
+	"Anthropic-Workspace-Id":    scoped,
+	"Set-Cookie":                scoped,
+	// They speak of the provider's host, and would be believed of the gateway's.
+	"Alt-Svc":                   drop,
+	"Strict-Transport-Security": drop,
+	// One hop only.
+	"Connection":        drop,
+	"Keep-Alive":        drop,
+	"Te":                drop,
+	"Trailer":           drop,
+	"Transfer-Encoding": drop,
+	"Upgrade":           drop,
+}
+
+// rateHeaders are the prefixes of what a provider says about one key's limits.
+var rateHeaders = []string{ //nolint:gochecknoglobals // a constant table
+	"X-Ratelimit-", "Anthropic-Ratelimit-", "Anthropic-Priority-", "Anthropic-Fast-", "X-Codex-",
+}
+
+// requestHeader returns the header that goes upstream.
+func requestHeader(kind verdict.Family, r *Request) http.Header {
+	pooled := r.CallerHeader == ""
+	named := connectionNamed(r.Header)
+	out := make(http.Header, len(r.Header)+3)
+	for k, v := range r.Header {
+		k = http.CanonicalHeaderKey(k)
+		f := requestFates[k]
+		switch {
+		case f == drop, f == scoped && pooled, named[k],
+			strings.HasPrefix(k, "X-Keybridge-"), strings.HasPrefix(k, "X-Forwarded-"), strings.HasPrefix(k, "Proxy-"):
+			continue
+		case k == "Idempotency-Key", k == "X-Idempotency-Key":
+			// net/http resends what bears these names, in this spelling, by itself.
+			k = strings.ToLower(k)
+		}
+		out[k] = v
+	}
+	// Secrets are searched for in answers, and errors are judged by their text.
+	out["Accept-Encoding"] = []string{"identity"}
+	if _, ok := out["User-Agent"]; !ok {
+		out["User-Agent"] = nil // else net/http adds its own
+	}
+	name := r.CallerHeader
+	if pooled {
+		name = "Authorization"
+		if kind == verdict.Anthropic {
+			name = "X-Api-Key"
+		}
+	}
+	name = http.CanonicalHeaderKey(name)
+	value := r.Secret
+	if name == "Authorization" {
+		value = "Bearer " + value
+	}
+	out[name] = []string{value}
+	return out
+}
+
+// Rewrite says what the gateway did to an answer that goes to a client.
+type Rewrite struct {
+	Pooled bool // it was made with a pooled key: what tells of that key is withheld
+	Edited bool // the bytes differ from the upstream's: its Content-Length does not hold
+}
+
+// ClientHeader returns the part of an answer's header that is the client's to
+// see. Content-Length stays where it holds, for HEAD and 304 too, where it is
+// that of the body a GET would have.
+func ClientHeader(resp *http.Response, w Rewrite) http.Header {
+	named := connectionNamed(resp.Header)
+	out := make(http.Header, len(resp.Header))
+	for k, v := range resp.Header {
+		k = http.CanonicalHeaderKey(k)
+		f := answerFates[k]
+		if f == pass && w.Pooled && isRateHeader(k) {
+			f = scoped
+		}
+		if f == drop || f == scoped && w.Pooled || named[k] || strings.HasPrefix(k, "Proxy-") {
+			continue
+		}
+		out[k] = v
+	}
+	if w.Edited || resp.StatusCode == http.StatusNoContent {
+		delete(out, "Content-Length")
+	}
+	return out
+}
+
+func isRateHeader(k string) bool {
+	for _, p := range rateHeaders {
+		if strings.HasPrefix(k, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// connectionNamed returns the headers that the sender declared to be for one hop.
+func connectionNamed(h http.Header) map[string]bool {
+	var named map[string]bool
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				if named == nil {
+					named = make(map[string]bool)
+				}
+				named[http.CanonicalHeaderKey(name)] = true
+			}
+		}
+	}
+	return named
+}
