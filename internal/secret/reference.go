@@ -78,7 +78,7 @@ func ID(ref string) string {
 	if id = strings.Trim(id, "-._"); id == "" {
 		return "key"
 	}
-	return id[:min(len(id), 64)]
+	return id[:min(len(id), 48)]
 }
 
 // Path returns the path of a file: reference.

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"keybridge/keypool/verdict"
+)
+
+func (d *decoder) checkAddresses(c *Config) {
+	listen, okListen := d.address("listen", c.Listen)
+	admin, okAdmin := d.address("admin", c.Admin)
+	if okListen && !listen.loopback && !d.written("tokens[0]") {
+		d.report("listen", "other machines can reach %s, and no token is configured: add tokens, or listen on 127.0.0.1", c.Listen)
+	}
+	if okAdmin && !admin.loopback {
+		d.report("admin", "must be a loopback address like 127.0.0.1:8788: nothing asks for a token there yet, so other machines must not reach it")
+	}
+	if okListen && okAdmin && listen.port == admin.port && admin.port != 0 && (listen.host == admin.host || listen.any) {
+		at := "admin"
+		if !d.written(at) {
+			at = "listen"
+		}
+		d.report(at, "listen and admin are the same port: change one of them")
+	}
+}
+
+type address struct {
+	host          string
+	port          uint64
+	loopback, any bool
+}
+
+var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`) //nolint:gochecknoglobals // a constant pattern
+
+func (d *decoder) address(at, s string) (a address, ok bool) {
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		a.port, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		d.report(at, "is not an address: write host:port, like 127.0.0.1:8787 (an IPv6 host in brackets)")
+		return a, false
+	}
+	a.host = host
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil:
+		a.loopback, a.any = ip.Unmap().IsLoopback(), ip.IsUnspecified()
+	case host == "":
+		a.any = true
+	case strings.EqualFold(host, "localhost"):
+		a.loopback = true
+	case !hostname.MatchString(host):
+		d.report(at, "is not an address: the host is neither an IP address nor a name; write host:port, like 127.0.0.1:8787")
+		return a, false
+	}
+	return a, true
+}
+
+// baseURL checks the address of an upstream. Its problem never quotes the URL,
+// which may hold a password.
+func baseURL(s string, kind verdict.Family) (u *url.URL, problem string) {
+	u, err := url.Parse(strings.TrimRight(s, "/"))
+	if err != nil {
+		return nil, "is not a URL: write it like https://host/path"
+	}
+	_, err = strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, "must begin with https:// (or http://): write it like https://host/path"
+	case u.Hostname() == "":
+		return nil, "has no host: write it like https://host/path"
+	case u.User != nil:
+		return nil, "holds a user or a password: remove them; the key goes under keys"
+	case strings.Contains(s, "?"):
+		return nil, "holds a query (?): remove it; callers send their own"
+	case strings.Contains(s, "#"):
+		return nil, "holds a fragment (#): remove it"
+	case u.Port() != "" && err != nil || strings.HasSuffix(u.Host, ":"):
+		return nil, "has no usable port: write a number up to 65535, or leave it out with its colon"
+	case strings.Contains(u.Path+"/", "/../") || strings.Contains(u.Path+"/", "/./"):
+		return nil, "holds . or .. in its path: write the path out"
+	case kind == verdict.Anthropic && strings.HasSuffix(u.Path, "/v1"):
+		return nil, "ends in /v1, which clients of this API add themselves: leave /v1 off"
+	}
+	return u, ""
+}

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// The shape of the file, for printing. Reading goes another way, which knows lines.
+type (
+	printed struct {
+		Listen    string            `yaml:"listen"`
+		Admin     string            `yaml:"admin"`
+		DataDir   string            `yaml:"data_dir"`
+		Tokens    []string          `yaml:"tokens"`
+		Log       printedLog        `yaml:"log"`
+		Limits    printedLimits     `yaml:"limits"`
+		Stream    printedStream     `yaml:"stream"`
+		Providers []printedProvider `yaml:"providers"`
+	}
+	printedLog struct {
+		Level  string `yaml:"level"`
+		Format string `yaml:"format"`
+	}
+	printedLimits struct {
+		MaxBody   string `yaml:"max_body"`
+		MaxUpload string `yaml:"max_upload"`
+	}
+	printedStream struct {
+		Hold              string `yaml:"hold"`
+		HoldBytes         string `yaml:"hold_bytes"`
+		FirstEventTimeout string `yaml:"first_event_timeout"`
+		Ping              string `yaml:"ping"`
+		IdleTimeout       string `yaml:"idle_timeout"`
+	}
+	printedProvider struct {
+		Name     string       `yaml:"name"`
+		Kind     string       `yaml:"kind"`
+		Enabled  bool         `yaml:"enabled"`
+		BaseURL  string       `yaml:"base_url"`
+		Strategy string       `yaml:"strategy"`
+		Probe    string       `yaml:"probe"`
+		MaxWait  string       `yaml:"max_wait"`
+		Keys     []printedKey `yaml:"keys"`
+	}
+	printedKey struct {
+		ID           string   `yaml:"id"`
+		Secret       string   `yaml:"secret"`
+		Organization string   `yaml:"organization,omitempty"`
+		Project      string   `yaml:"project,omitempty"`
+		Models       []string `yaml:"models,omitempty"`
+	}
+)
+
+// WriteTo writes the effective configuration, every default included, as a file
+// that Parse reads back to the same. Secrets stand as their references; of a
+// literal one only literal:*** is left, which Parse asks to be filled in.
+func (c *Config) WriteTo(w io.Writer) (int64, error) {
+	p := printed{
+		Listen: c.Listen, Admin: c.Admin, DataDir: c.DataDir,
+		Tokens: []string{}, Providers: []printedProvider{},
+		Log:    printedLog{Level: strings.ToLower(c.Log.Level.String()), Format: string(c.Log.Format)},
+		Limits: printedLimits{MaxBody: sizeText(c.Limits.MaxBody), MaxUpload: sizeText(c.Limits.MaxUpload)},
+		Stream: printedStream{
+			Hold: durationText(c.Stream.Hold), HoldBytes: sizeText(c.Stream.HoldBytes),
+			FirstEventTimeout: durationText(c.Stream.FirstEventTimeout),
+			Ping:              durationText(c.Stream.Ping), IdleTimeout: durationText(c.Stream.IdleTimeout),
+		},
+	}
+	for _, t := range c.Tokens {
+		p.Tokens = append(p.Tokens, t.Source)
+	}
+	for _, in := range c.Providers {
+		out := printedProvider{
+			Name: in.Name, Kind: string(in.Kind), Enabled: in.Enabled, BaseURL: in.BaseURL.String(),
+			Strategy: string(in.Strategy), Probe: string(in.Probe), MaxWait: durationText(in.MaxWait), Keys: []printedKey{},
+		}
+		for _, k := range in.Keys {
+			out.Keys = append(out.Keys, printedKey{k.ID, k.Source, k.Organization, k.Project, k.Models})
+		}
+		p.Providers = append(p.Providers, out)
+	}
+	text, err := yaml.MarshalWithOptions(p, yaml.IndentSequence(true))
+	if err != nil {
+		return 0, fmt.Errorf("print configuration: %w", err)
+	}
+	return bytes.NewReader(text).WriteTo(w)
+}

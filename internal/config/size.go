@@ -1,0 +1,57 @@
+package config
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// units of sizes, each the largest of its kind last, as they are printed.
+var units = []struct { //nolint:gochecknoglobals // a constant table
+	name  string
+	bytes int64
+}{
+	{"B", 1}, {"kB", 1e3}, {"KiB", 1 << 10}, {"MB", 1e6}, {"MiB", 1 << 20}, {"GB", 1e9}, {"GiB", 1 << 30}, {"TB", 1e12}, {"TiB", 1 << 40},
+}
+
+func parseSize(s string) (int64, bool) {
+	s = strings.TrimSpace(s)
+	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
+	n, err := strconv.ParseInt(s[:digits], 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	unit := strings.TrimSpace(s[digits:])
+	if unit == "" {
+		return n, true
+	}
+	for _, u := range units {
+		if strings.EqualFold(unit, u.name) {
+			return n * u.bytes, n <= math.MaxInt64/u.bytes
+		}
+	}
+	return 0, false
+}
+
+// sizeText prints a size in the largest unit that divides it, so that it reads back the same.
+func sizeText(n int64) string {
+	for i := len(units) - 1; i > 0; i-- {
+		if n > 0 && n%units[i].bytes == 0 {
+			return strconv.FormatInt(n/units[i].bytes, 10) + units[i].name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// durationText prints a duration without the zero parts that Go appends.
+func durationText(v time.Duration) string {
+	s := v.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
