@@ -1,0 +1,460 @@
+package upstream_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"keybridge/internal/upstream"
+	"keybridge/keypool/verdict"
+)
+
+// rawServer answers with raw bytes on TCP, and keeps the raw bytes it was sent.
+type rawServer struct {
+	net.Listener
+	mu       sync.Mutex
+	requests []string
+}
+
+// newRawServer asks answer for what to send to the nth request (from 1, over all
+// connections). An empty answer resets the connection.
+func newRawServer(t *testing.T, answer func(n int) string) *rawServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &rawServer{Listener: l}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() { s.serve(c.(*net.TCPConn), answer) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); conns.Wait() })
+	return s
+}
+
+func (s *rawServer) serve(c *net.TCPConn, answer func(n int) string) {
+	defer c.Close()
+	seen := &strings.Builder{}
+	br := bufio.NewReader(io.TeeReader(c, seen))
+	for {
+		req, err := http.ReadRequest(br)
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, req.Body)
+		s.mu.Lock()
+		s.requests = append(s.requests, seen.String())
+		n := len(s.requests)
+		s.mu.Unlock()
+		seen.Reset()
+		text := answer(n)
+		if text == "" {
+			c.SetLinger(0)
+			return
+		}
+		io.WriteString(c, text)
+	}
+}
+
+func (s *rawServer) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.requests...)
+}
+
+func (s *rawServer) target(t *testing.T, kind verdict.Family, path string) *upstream.Target {
+	t.Helper()
+	return target(t, kind, "http://"+s.Addr().String()+path)
+}
+
+func target(t *testing.T, kind verdict.Family, base string) *upstream.Target {
+	t.Helper()
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &upstream.Target{Name: "p", Kind: kind, Base: u}
+}
+
+func client(t *testing.T, o upstream.Options) *upstream.Client {
+	t.Helper()
+	c := upstream.NewClient(o)
+	t.Cleanup(c.CloseIdle)
+	return c
+}
+
+// do sends and reads the answer to its end, so that the connection is kept.
+func do(t *testing.T, c *upstream.Client, tg *upstream.Target, r *upstream.Request) (string, error) {
+	t.Helper()
+	resp, err := c.Send(t.Context(), tg, r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body), nil
+}
+
+const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+func ok(int) string { return okAnswer }
+
+func TestSendBytes(t *testing.T) {
+	everything := http.Header{
+		"Authorization": {"Bearer caller-1", "Bearer caller-2"}, "X-Api-Key": {"caller-3"}, "Api-Key": {"caller-4"}, "X-Goog-Api-Key": {"caller-5"},
+		"Openai-Organization": {"org-caller"}, "Openai-Project": {"proj-caller"}, "Anthropic-Workspace-Id": {"wrkspc_caller"}, "Chatgpt-Account-Id": {"acc"},
+		"Cookie": {"a=b"}, "Forwarded": {"for=10.0.0.1"}, "X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Host": {"in"}, "X-Real-Ip": {"10.0.0.1"}, "Via": {"1.1 lan"},
+		"X-Keybridge-Token": {"t"}, "X-Keybridge-Session": {"s"},
+		"Connection": {"keep-alive, X-Hop", "x-hop-too"}, "X-Hop": {"1"}, "X-Hop-Too": {"1"}, "Keep-Alive": {"timeout=5"}, "Te": {"trailers"}, "Trailer": {"X-Sum"},
+		"Transfer-Encoding": {"chunked"}, "Upgrade": {"h2c"}, "Expect": {"100-continue"}, "Proxy-Connection": {"keep-alive"}, "Proxy-Authorization": {"Basic x"},
+		"Http2-Settings": {"AAA"}, "Host": {"evil"}, "Content-Length": {"99"}, "Accept-Encoding": {"gzip, br"},
+		"Anthropic-Version": {"2023-06-01"}, "Anthropic-Beta": {"a-1,b-2", "c-3"}, "Openai-Beta": {"x=1"}, "X-Unknown": {"kept"}, "Origin": {"http://localhost"},
+		"Content-Type": {"application/json; charset=utf-8"}, "User-Agent": {"claude-cli/2"}, "X-Stainless-Retry-Count": {"0"}, "Idempotency-Key": {"id-1"},
+	}
+	const kept = "Accept-Encoding: identity\r\nAnthropic-Beta: a-1,b-2\r\nAnthropic-Beta: c-3\r\nAnthropic-Version: 2023-06-01\r\n"
+	const kept2 = "Content-Type: application/json; charset=utf-8\r\nOpenai-Beta: x=1\r\n"
+	tests := []struct {
+		name string
+		kind verdict.Family
+		base string
+		req  upstream.Request
+		want string
+	}{
+		{
+			"openai, pooled", verdict.OpenAI, "/v1",
+			upstream.Request{Method: "POST", Path: "/responses", RawQuery: "a=%2f&b", Header: everything, Body: []byte(`{"x":1}`)},
+			"POST /v1/responses?a=%2f&b HTTP/1.1\r\nHost: H\r\nUser-Agent: claude-cli/2\r\nContent-Length: 7\r\n" + kept[:27] + kept[27:] +
+				"Authorization: Bearer THE-KEY\r\n" + kept2 + "Origin: http://localhost\r\nX-Stainless-Retry-Count: 0\r\nX-Unknown: kept\r\nidempotency-key: id-1\r\n\r\n" + `{"x":1}`,
+		},
+		{
+			"anthropic, pooled", verdict.Anthropic, "",
+			upstream.Request{Method: "POST", Path: "/v1/messages", RawQuery: "beta=true", Header: everything, Body: []byte(`{}`)},
+			"POST /v1/messages?beta=true HTTP/1.1\r\nHost: H\r\nUser-Agent: claude-cli/2\r\nContent-Length: 2\r\n" + kept + kept2 +
+				"Origin: http://localhost\r\nX-Api-Key: THE-KEY\r\nX-Stainless-Retry-Count: 0\r\nX-Unknown: kept\r\nidempotency-key: id-1\r\n\r\n{}",
+		},
+		{
+			"compatible, pooled, nothing but the method", verdict.Compatible, "/api/v1/",
+			upstream.Request{Method: "GET", Path: "/models", Header: nil},
+			"GET /api/v1/models HTTP/1.1\r\nHost: H\r\nAccept-Encoding: identity\r\nAuthorization: Bearer THE-KEY\r\n\r\n",
+		},
+		{
+			"anthropic, the caller's bearer", verdict.Anthropic, "",
+			upstream.Request{
+				Method: "POST", Path: "/v1/messages", CallerHeader: "Authorization",
+				Header: http.Header{"Authorization": {"Bearer x"}, "X-Api-Key": {"gateway-token"}, "Anthropic-Workspace-Id": {"wrkspc_1"}},
+			},
+			"POST /v1/messages HTTP/1.1\r\nHost: H\r\nContent-Length: 0\r\nAccept-Encoding: identity\r\nAnthropic-Workspace-Id: wrkspc_1\r\nAuthorization: Bearer THE-KEY\r\n\r\n",
+		},
+		{
+			"anthropic, the caller's x-api-key", verdict.Anthropic, "",
+			upstream.Request{Method: "DELETE", Path: "/v1/files/f", CallerHeader: "x-api-key", Header: http.Header{"Authorization": {"Bearer gateway-token"}}},
+			"DELETE /v1/files/f HTTP/1.1\r\nHost: H\r\nAccept-Encoding: identity\r\nX-Api-Key: THE-KEY\r\n\r\n",
+		},
+		{
+			"openai, the caller's api-key", verdict.OpenAI, "/v1",
+			upstream.Request{
+				Method: "GET", Path: "/files", CallerHeader: "Api-Key",
+				Header: http.Header{"Openai-Organization": {"o"}, "Openai-Project": {"p"}, "Chatgpt-Account-Id": {"a"}},
+			},
+			"GET /v1/files HTTP/1.1\r\nHost: H\r\nAccept-Encoding: identity\r\nApi-Key: THE-KEY\r\nChatgpt-Account-Id: a\r\nOpenai-Organization: o\r\nOpenai-Project: p\r\n\r\n",
+		},
+		{
+			"escapes stay", verdict.OpenAI, "/b%2Fase/v1",
+			upstream.Request{Method: "GET", Path: "/files/a%2Fb%20c%7e%C3%A9+;=@:$,", Header: nil},
+			"GET /b%2Fase/v1/files/a%2Fb%20c%7e%C3%A9+;=@:$, HTTP/1.1\r\nHost: H\r\nAccept-Encoding: identity\r\nAuthorization: Bearer THE-KEY\r\n\r\n",
+		},
+		{
+			"stream of a known length", verdict.OpenAI, "/v1",
+			upstream.Request{Method: "POST", Path: "/files", Stream: strings.NewReader("12345"), Length: 5},
+			"POST /v1/files HTTP/1.1\r\nHost: H\r\nContent-Length: 5\r\nAccept-Encoding: identity\r\nAuthorization: Bearer THE-KEY\r\n\r\n12345",
+		},
+		{
+			"stream of an unknown length", verdict.OpenAI, "/v1",
+			upstream.Request{Method: "POST", Path: "/files", Stream: strings.NewReader("12345"), Length: -1},
+			"POST /v1/files HTTP/1.1\r\nHost: H\r\nTransfer-Encoding: chunked\r\nAccept-Encoding: identity\r\nAuthorization: Bearer THE-KEY\r\n\r\n5\r\n12345\r\n0\r\n\r\n",
+		},
+		{
+			"empty stream", verdict.OpenAI, "/v1",
+			upstream.Request{Method: "POST", Path: "/batches/b/cancel", Stream: strings.NewReader(""), Length: 0},
+			"POST /v1/batches/b/cancel HTTP/1.1\r\nHost: H\r\nContent-Length: 0\r\nAccept-Encoding: identity\r\nAuthorization: Bearer THE-KEY\r\n\r\n",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newRawServer(t, ok)
+			before := tt.req.Header.Clone()
+			tt.req.Secret = "THE-KEY"
+			if _, err := do(t, client(t, upstream.Options{}), s.target(t, tt.kind, tt.base), &tt.req); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{strings.Replace(tt.want, "Host: H\r\n", "Host: "+s.Addr().String()+"\r\n", 1)}
+			if diff := cmp.Diff(want, s.seen()); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(before, tt.req.Header); diff != "" {
+				t.Error("the caller's header was changed:", diff)
+			}
+		})
+	}
+}
+
+// A connection that dies under a request is one request upstream, and one error.
+func TestSendIsNeverRepeated(t *testing.T) {
+	key := http.Header{"Idempotency-Key": {"1"}, "X-Idempotency-Key": {"1"}}
+	tests := []struct {
+		name string
+		req  upstream.Request
+	}{
+		{"get", upstream.Request{Method: "GET"}},
+		{"head", upstream.Request{Method: "HEAD"}},
+		{"options", upstream.Request{Method: "OPTIONS"}},
+		{"delete", upstream.Request{Method: "DELETE"}},
+		{"post", upstream.Request{Method: "POST", Body: []byte("{}")}},
+		{"post with a key", upstream.Request{Method: "POST", Body: []byte("{}"), Header: key}},
+		{"empty post with a key", upstream.Request{Method: "POST", Header: key}},
+		{"stream with a key", upstream.Request{Method: "POST", Header: key, Stream: strings.NewReader("12"), Length: 2}},
+	}
+	onlyFirst := func(n int) string {
+		if n == 1 {
+			return okAnswer
+		}
+		return ""
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newRawServer(t, onlyFirst)
+			tg, c := s.target(t, verdict.OpenAI, ""), client(t, upstream.Options{})
+			if _, err := do(t, c, tg, &upstream.Request{Method: "GET"}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := do(t, c, tg, &tt.req)
+			var se *upstream.SendError
+			if !errors.As(err, &se) || !se.Written {
+				t.Errorf("err = %v, want a *SendError that says written", err)
+			}
+			if n := len(s.seen()); n != 2 {
+				t.Errorf("the upstream saw %d requests, want 2", n)
+			}
+		})
+	}
+	t.Run("net/http repeats it if left alone", func(t *testing.T) {
+		s := newRawServer(t, onlyFirst)
+		tr := &http.Transport{}
+		defer tr.CloseIdleConnections()
+		for range 2 {
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr().String(), nil)
+			if resp, err := tr.RoundTrip(req); err == nil {
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		}
+		if n := len(s.seen()); n < 3 {
+			t.Errorf("the upstream saw %d requests: this test proves nothing", n)
+		}
+	})
+}
+
+// deadConn fails to write once it is told to.
+type deadConn struct {
+	net.Conn
+	dead *atomic.Bool
+}
+
+func (c deadConn) Write(p []byte) (int, error) {
+	if c.dead.Load() {
+		return 0, syscall.EPIPE
+	}
+	return c.Conn.Write(p)
+}
+
+func TestSendMovesWhatWasNeverWritten(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		idle  int // dead connections that wait to be used
+		moved bool
+	}{{"one dead connection", 1, true}, {"two", 2, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			var busy sync.WaitGroup // so that each of the first requests has its own connection
+			busy.Add(tt.idle)
+			s := newRawServer(t, func(n int) string {
+				if n <= tt.idle {
+					busy.Done()
+					busy.Wait()
+				}
+				return okAnswer
+			})
+			var dead atomic.Bool
+			var dials atomic.Int32
+			c := client(t, upstream.Options{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+				if int(dials.Add(1)) <= tt.idle && err == nil {
+					conn = deadConn{conn, &dead}
+				}
+				return conn, err
+			}})
+			tg := s.target(t, verdict.OpenAI, "")
+			var warm sync.WaitGroup
+			for range tt.idle {
+				warm.Go(func() { do(t, c, tg, &upstream.Request{Method: "GET"}) })
+			}
+			warm.Wait()
+			dead.Store(true)
+
+			body, err := do(t, c, tg, &upstream.Request{Method: "POST", Body: []byte("{}"), Header: http.Header{"Idempotency-Key": {"1"}}})
+			if tt.moved {
+				if err != nil || body != "ok" || len(s.seen()) != 2 {
+					t.Errorf("got %q, %v after %d requests, want ok after 2", body, err, len(s.seen()))
+				}
+				return
+			}
+			var se *upstream.SendError
+			if !errors.As(err, &se) || se.Written || len(s.seen()) != tt.idle {
+				t.Errorf("got %q, %v after %d requests, want an error with nothing written", body, err, len(s.seen()))
+			}
+		})
+	}
+}
+
+func TestSendErrors(t *testing.T) {
+	const secret = "sk-proj-Zx81kQmW0b7Rt5Yh2Lc9VdPu3Ns6Ge4A"
+	req := func() *upstream.Request {
+		return &upstream.Request{Method: "POST", Path: "/x", RawQuery: "token=" + "query-secret-1", Body: []byte("{}"), Secret: secret}
+	}
+	closed := newRawServer(t, ok)
+	closed.Close()
+	reset := newRawServer(t, func(int) string { return "" })
+	garbage := newRawServer(t, func(int) string { return "no http: " + secret + " /x?token=query-secret-1\r\n\r\n" })
+	badRead := errors.New("the client went away")
+	left := errors.New("left")
+	gone, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	silent := newRawServer(t, func(int) string {
+		cancel(left)
+		<-t.Context().Done()
+		return ""
+	})
+	tests := []struct {
+		name    string
+		ctx     context.Context //nolint:containedctx // a table
+		target  *upstream.Target
+		req     *upstream.Request
+		written bool
+		cause   error
+	}{
+		{"refused", t.Context(), closed.target(t, verdict.OpenAI, ""), req(), false, syscall.ECONNREFUSED},
+		{"reset", t.Context(), reset.target(t, verdict.OpenAI, ""), req(), true, nil},
+		{"garbage", t.Context(), garbage.target(t, verdict.OpenAI, ""), req(), true, nil},
+		{"bad path", t.Context(), closed.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "GET", Path: "/%zz"}, false, url.EscapeError("%zz")},
+		{"bad method", t.Context(), closed.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "G T", Path: "/"}, false, nil},
+		{"bad secret", t.Context(), closed.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "GET", Secret: secret + "\n"}, false, nil},
+		{"unreadable upload", t.Context(), reset.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "POST", Stream: failing{badRead}, Length: 10}, true, badRead},
+		{"canceled", gone, silent.target(t, verdict.OpenAI, ""), req(), true, left},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := client(t, upstream.Options{}).Send(tt.ctx, tt.target, tt.req)
+			var se *upstream.SendError
+			if !errors.As(err, &se) {
+				t.Fatalf("err = %v, want a *SendError", err)
+			}
+			if se.Written != tt.written {
+				t.Errorf("Written = %v, want %v (%v)", se.Written, tt.written, err)
+			}
+			if tt.cause != nil && !errors.Is(err, tt.cause) {
+				t.Errorf("err = %v, want %v in it", err, tt.cause)
+			}
+			for _, hidden := range []string{secret, secret[:12], "query-secret-1"} {
+				if strings.Contains(err.Error(), hidden) || strings.Contains(se.Err.Error(), hidden) {
+					t.Errorf("%q tells %q", err, hidden)
+				}
+			}
+			if !strings.HasPrefix(err.Error(), "send to p: ") {
+				t.Errorf("%q does not name the target", err)
+			}
+		})
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+func TestSendRelaysRedirectsAndEncodings(t *testing.T) {
+	for _, answer := range []string{
+		"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://169.254.169.254/\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok",
+		"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+	} {
+		s := newRawServer(t, func(int) string { return answer })
+		body, err := do(t, client(t, upstream.Options{}), s.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "GET"})
+		if err != nil || body != "ok" || len(s.seen()) != 1 {
+			t.Errorf("%q: got %q, %v after %d requests", answer, body, err, len(s.seen()))
+		}
+	}
+}
+
+func TestSendHTTP2(t *testing.T) {
+	type seen struct {
+		Proto, Method, URI, Body, Key string
+		Length                        int64
+		UserAgent                     bool
+	}
+	got := make(chan seen, 1)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, ua := r.Header["User-Agent"]
+		got <- seen{r.Proto, r.Method, r.RequestURI, string(body), r.Header.Get("X-Api-Key"), r.ContentLength, ua}
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	c := client(t, upstream.Options{TLS: &tls.Config{RootCAs: s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}})
+	tg := target(t, verdict.Anthropic, s.URL)
+	for range 2 { // on a new connection, and on a kept one
+		for _, tt := range []struct {
+			req  upstream.Request
+			want seen
+		}{
+			// A length of -1 would be a body, if an empty one.
+			{upstream.Request{Method: "GET", Path: "/v1/files/a%2Fb"}, seen{"HTTP/2.0", "GET", "/v1/files/a%2Fb", "", "k", 0, false}},
+			{upstream.Request{Method: "POST", Path: "/v1/messages", RawQuery: "beta=true", Body: []byte("{}")}, seen{"HTTP/2.0", "POST", "/v1/messages?beta=true", "{}", "k", 2, false}},
+		} {
+			tt.req.Secret = "k"
+			if _, err := do(t, c, tg, &tt.req); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, <-got); diff != "" {
+				t.Error(diff)
+			}
+		}
+	}
+	gone, cancel := context.WithCancelCause(t.Context())
+	left := errors.New("left")
+	cancel(left)
+	if _, err := c.Send(gone, tg, &upstream.Request{Method: "GET"}); !errors.Is(err, left) {
+		t.Errorf("err = %v, want the cause of the cancel", err)
+	}
+}
