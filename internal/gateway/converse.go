@@ -1,0 +1,209 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/fault"
+	"keybridge/internal/llm"
+	"keybridge/internal/upstream"
+	"keybridge/internal/wire"
+	"keybridge/keypool"
+	"keybridge/keypool/verdict"
+)
+
+var errUpstream = errors.New("the upstream reported an error in its answer")
+
+// converse runs the turns of a conversation, each its own call over the pool, until
+// one asks for no central tool. Without tools that is the first.
+func (x *exchange) converse(pool *keypool.Pool) {
+	mine, f := x.offer()
+	if f != nil {
+		x.refuse(f)
+		return
+	}
+	want := keypool.Want{Model: x.record.Model, Endpoint: x.match.Route, Tally: x.tally}
+	for {
+		if err := pool.Do(x.r.Context(), want, x.attempt); err != nil {
+			x.conclude(err)
+			return
+		}
+		turn, f := x.relay()
+		if f != nil {
+			x.refuse(f)
+			return
+		}
+		calls := callsOf(turn, mine)
+		x.endTurn(turn, len(calls) == 0)
+		if len(calls) == 0 || x.record.Err != nil || x.out.broken() {
+			x.out.end()
+			return
+		}
+		if x.body, f = x.followUp(turn, calls); f != nil {
+			x.refuse(f)
+			return
+		}
+	}
+}
+
+// offer adds the central tools to the request, if the caller gets any and the API
+// can carry them. It returns which tool names are the gateway's.
+func (x *exchange) offer() (mine func(string) bool, _ *fault.Error) {
+	tooler, ok := x.dialect.(dialect.Tooler)
+	if !ok || x.g.o.Tools == nil {
+		return nil, nil
+	}
+	defs := x.g.o.Tools.Defs(x.record.Principal)
+	if len(defs) == 0 {
+		return nil, nil
+	}
+	body, err := tooler.Inject(x.body, defs)
+	if err != nil {
+		return nil, asFault(err)
+	}
+	names := make(map[string]bool, len(defs))
+	for _, d := range defs {
+		names[d.Name] = true
+	}
+	mine = func(name string) bool { return names[name] }
+	x.body, x.tooler, x.splice = body, tooler, tooler.Splice(mine)
+	return mine, nil
+}
+
+// edits says that the client's bytes may differ from the upstream's.
+func (x *exchange) edits() bool { return x.splice != nil }
+
+func callsOf(turn llm.Turn, mine func(string) bool) []llm.ToolCall {
+	if mine == nil {
+		return nil
+	}
+	var calls []llm.ToolCall
+	for _, c := range turn.Calls {
+		if mine(c.Name) {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+func (x *exchange) endTurn(turn llm.Turn, last bool) {
+	if x.splice == nil {
+		return
+	}
+	for _, ev := range x.splice.End(turn, last) {
+		x.out.write(ev.Raw)
+	}
+}
+
+func (x *exchange) followUp(turn llm.Turn, calls []llm.ToolCall) ([]byte, *fault.Error) {
+	body, err := x.tooler.FollowUp(x.body, turn, x.g.o.Tools.Call(calls))
+	if err != nil {
+		return nil, asFault(err)
+	}
+	return body, nil
+}
+
+// relay gives the rest of a committed answer to the client.
+func (x *exchange) relay() (llm.Turn, *fault.Error) {
+	f := x.flow
+	defer func() {
+		turn := f.observer.Turn()
+		f.lease.Release(keypool.Usage{InputTokens: turn.Usage.Input + turn.Usage.CacheRead + turn.Usage.CacheWrite, OutputTokens: turn.Usage.Output})
+		if x.match.Bridged() {
+			x.record.Turns = append(x.record.Turns, turn)
+		}
+	}()
+	err := f.cut
+	for err == nil && !f.ended && !x.out.broken() {
+		var ev wire.Event
+		if ev, err = f.reader.Next(); err == nil {
+			x.forward(f, ev, f.observer.Event(ev))
+		}
+	}
+	turn := f.observer.Turn()
+	switch {
+	case err == nil, turn.Complete && (f.streamed() || errors.Is(err, io.EOF)):
+		return turn, nil
+	case errors.Is(err, io.EOF) && (x.record.Err != nil || f.resp.StatusCode >= http.StatusBadRequest):
+		return turn, nil // it ended with the error it has shown
+	}
+	return turn, x.cutOff(f, err)
+}
+
+// cutOff is what the client is told of an answer that broke after its commit.
+func (x *exchange) cutOff(f *flow, err error) *fault.Error {
+	switch cause := f.cause(); {
+	case errors.Is(cause, ErrStopping):
+		return fault.Wrap(fault.Unavailable, cause, "The gateway is stopping.")
+	case errors.Is(cause, errIdle):
+		return fault.Wrap(fault.Timeout, cause, "The upstream fell silent in the middle of its answer.")
+	}
+	return fault.Wrap(fault.BadUpstream, err, "The upstream broke off in the middle of its answer.")
+}
+
+// forward gives one event of a committed answer to the client.
+func (x *exchange) forward(f *flow, ev wire.Event, kind dialect.Kind) {
+	if kind == dialect.Failure {
+		x.fail(errUpstream)
+		if m := x.target.Masker; m != nil && !x.byok() {
+			ev.Raw = m.Mask(ev.Raw)
+		}
+	}
+	if x.splice == nil {
+		x.out.write(ev.Raw)
+		return
+	}
+	x.release()
+	for _, out := range x.splice.Event(ev) {
+		x.out.write(out.Raw)
+	}
+}
+
+// release shows the splicer what was held back.
+func (x *exchange) release() {
+	for _, ev := range x.held {
+		for _, out := range x.splice.Event(ev) {
+			x.out.write(out.Raw)
+		}
+	}
+	x.held = nil
+}
+
+// conclude answers a call that no key has served.
+func (x *exchange) conclude(err error) {
+	a, ok := errors.AsType[*answer](err)
+	switch {
+	case x.gone():
+		x.fail(err)
+	case !ok:
+		x.refuse(x.faultOf(err))
+	case x.out.begun():
+		said := string(x.target.Masker.Mask([]byte(verdict.Parse(a.body.Text).Message)))
+		x.refuse(fault.Wrap(fault.BadUpstream, a, "The upstream answered "+a.resp.Status+": "+said))
+	default:
+		x.show(a)
+	}
+}
+
+const mostErrorBody = 8 << 20
+
+// show gives an upstream's answer to the client as it came, but for secrets.
+func (x *exchange) show(a *answer) {
+	x.fail(a)
+	h := upstream.ClientHeader(a.resp, upstream.Rewrite{Pooled: true})
+	if a.rest != nil {
+		more, err := io.ReadAll(io.LimitReader(a.rest, mostErrorBody))
+		a.body.Raw, a.body.Err = append(a.body.Raw, more...), err
+		a.body.Text = a.body.Raw
+		if len(more) == mostErrorBody {
+			a.body.Err = errors.New("the error body is too long")
+		}
+	}
+	if a.body.Err != nil {
+		x.refuse(fault.Wrap(fault.BadUpstream, a.body.Err, "The upstream answered "+a.resp.Status+" and broke off."))
+		return
+	}
+	x.out.whole(a.resp.StatusCode, h, a.body.Masked(x.target.Masker, h))
+}

@@ -1,0 +1,232 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/fault"
+	"keybridge/internal/ledger"
+	"keybridge/internal/route"
+	"keybridge/internal/wire"
+	"keybridge/keypool"
+	"keybridge/keypool/verdict"
+)
+
+// exchange is one client request being served.
+type exchange struct {
+	g       *Gateway
+	s       *Snapshot
+	match   route.Match
+	target  *Target
+	dialect dialect.Dialect
+	r       *http.Request
+	out     *out
+	record  *ledger.Exchange
+	tally   *keypool.Tally
+
+	body      []byte
+	upload    *uploadBody // set instead of body: may be sent once
+	flow      *flow       // the answer being gated or relayed
+	tooler    dialect.Tooler
+	splice    dialect.Splicer // nil: verbatim
+	held      []wire.Event    // what the splicer has not seen yet
+	heldBytes int
+	undo      []func() // what the attempts left open
+	abort     bool     // the started answer must not look complete
+}
+
+func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http.ResponseWriter) *exchange {
+	x := &exchange{
+		g: g, s: s, match: m, r: r, dialect: s.dialectFor(&m), tally: &keypool.Tally{},
+		record: &ledger.Exchange{
+			ID: newID(), Start: time.Now(), Provider: m.Provider, Route: m.Route, Method: r.Method, Bridged: m.Bridged(),
+		},
+	}
+	x.out = newOut(w, r, s.Stream, x.dialect.Ping().Raw)
+	if m.Provider != "" {
+		x.target = s.Targets[m.Index]
+	}
+	g.o.Ledger.Started(x.record)
+	return x
+}
+
+func newID() string {
+	var b [12]byte
+	for i := 0; i < len(b); i += 4 {
+		v := rand.Uint32() //nolint:gosec // names a request, guards nothing
+		b[i], b[i+1], b[i+2], b[i+3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v)
+	}
+	return "req_kb" + hex.EncodeToString(b[:])
+}
+
+func anthropic(m *route.Match) bool { return m.Family == verdict.Anthropic }
+
+// serve reads the request and holds the conversation.
+func (x *exchange) serve() {
+	if f := x.read(); f != nil {
+		x.refuse(f)
+		return
+	}
+	peeked, err := x.dialect.Peek(x.body)
+	if err != nil {
+		x.refuse(asFault(err))
+		return
+	}
+	x.record.Model, x.record.Stream = peeked.Model, peeked.Stream
+	pool, f := x.pool()
+	if f != nil {
+		x.refuse(f)
+		return
+	}
+	x.converse(pool)
+}
+
+// refuse answers with an error of the gateway, in the caller's dialect: an HTTP
+// status and JSON, or, once the answer has begun, the event that ends it.
+func (x *exchange) refuse(f *fault.Error) {
+	x.fail(f)
+	f.RequestID = x.record.ID
+	if x.out.begun() {
+		x.breakOff(f)
+		return
+	}
+	h := http.Header{"Content-Type": {"application/json"}, "X-Request-Id": {x.record.ID}}
+	if anthropic(&x.match) {
+		h.Set("Request-Id", x.record.ID)
+	}
+	if after, ok := errors.AsType[*retryError](f.Err); ok {
+		h.Set("Retry-After", strconv.Itoa(after.seconds))
+		if after.seconds > longWait {
+			h.Set("X-Should-Retry", "false")
+		}
+	}
+	if f.Code == fault.QuotaExhausted || f.Code == fault.AuthFailed {
+		h.Set("X-Should-Retry", "false")
+	}
+	if f.Code == fault.Upgrade {
+		h.Set("Upgrade", "HTTP/1.1")
+	}
+	x.record.HTTPStatus = f.Status()
+	x.out.whole(f.Status(), h, x.dialect.Error(f))
+}
+
+// breakOff ends a started answer so that nobody takes it for a whole one.
+func (x *exchange) breakOff(f *fault.Error) {
+	if x.flow != nil {
+		if ev := x.flow.observer.Break(f); len(ev.Raw) > 0 && x.flow.streamed() {
+			x.out.write(ev.Raw)
+			x.out.flush()
+			return
+		}
+	}
+	x.abort = true
+}
+
+// fail notes why the exchange did not complete; the first reason stays.
+func (x *exchange) fail(err error) {
+	if x.record.Err == nil {
+		x.record.Err = err
+	}
+}
+
+// finish settles the accounts, on every way out.
+func (x *exchange) finish() {
+	caught := recover()
+	for _, undo := range x.undo {
+		undo()
+	}
+	x.tally.Close()
+	x.out.close()
+	x.record.End = time.Now()
+	x.record.FirstEvent = x.out.firstEvent()
+	if x.record.HTTPStatus == 0 {
+		x.record.HTTPStatus = x.out.sentStatus()
+	}
+	switch {
+	case x.gone():
+		x.record.Status = ledger.Cancelled
+		x.fail(context.Cause(x.r.Context()))
+	case caught != nil || x.record.Err != nil || x.record.HTTPStatus >= http.StatusBadRequest:
+		x.record.Status = ledger.Failed
+	default:
+		x.record.Status = ledger.Completed
+	}
+	if caught != nil && caught != http.ErrAbortHandler { //nolint:errorlint // the very value
+		x.fail(fmt.Errorf("panic: %v", caught))
+	}
+	x.g.o.Ledger.Finished(x.record)
+	if caught != nil {
+		panic(caught)
+	}
+	if x.abort {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// gone says that the client went away before it had its answer.
+func (x *exchange) gone() bool {
+	if x.out.ended() {
+		return false
+	}
+	cause := context.Cause(x.r.Context())
+	return x.out.broken() || (cause != nil && !errors.Is(cause, ErrStopping))
+}
+
+const longWait = 60 // seconds; some official SDKs ignore longer waits and hammer
+
+// retryError carries how long a caller should wait.
+type retryError struct{ seconds int }
+
+func (e *retryError) Error() string { return fmt.Sprintf("retry after %d s", e.seconds) }
+
+// faultOf translates what ended a call over the pool.
+func (x *exchange) faultOf(err error) *fault.Error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	if e, ok := errors.AsType[*keypool.ModelError](err); ok {
+		return fault.New(fault.ModelNotFound, "The model %q is not served by any key of the provider %s.", shorten(e.Model), e.Provider)
+	}
+	e, ok := errors.AsType[*keypool.ExhaustedError](err)
+	if !ok {
+		if x.r.Context().Err() != nil {
+			return fault.Wrap(fault.Unavailable, err, "The gateway is stopping.")
+		}
+		return fault.Wrap(fault.Internal, err, "The gateway failed on this request.")
+	}
+	switch e.Outcome {
+	case keypool.OutcomeRateLimited:
+		s := max(1, int((e.RetryAfter+time.Second-1)/time.Second))
+		return fault.Wrap(fault.RateLimited, &retryError{s},
+			fmt.Sprintf("All configured keys of the provider %s are rate-limited for this request. Retry after %d s.", e.Provider, s))
+	case keypool.OutcomeQuotaExhausted:
+		return fault.Wrap(fault.QuotaExhausted, err,
+			fmt.Sprintf("All configured keys of the provider %s are out of credit or refused. Contact your administrator.", e.Provider))
+	case keypool.OutcomeAuthFailed:
+	}
+	return fault.Wrap(fault.AuthFailed, err,
+		fmt.Sprintf("All configured keys of the provider %s failed authentication. Contact your administrator.", e.Provider))
+}
+
+// shorten bounds what is echoed of a client's own words.
+func shorten(s string) string {
+	const most = 100
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
+func asFault(err error) *fault.Error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	return fault.Wrap(fault.Internal, err, "The gateway failed on this request.")
+}
