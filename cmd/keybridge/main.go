@@ -1,0 +1,135 @@
+// Command keybridge is a gateway between AI clients and AI providers that keeps a
+// pool of API keys for each provider, and moves a request from a failing key to a
+// good one before the client notices.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"keybridge/internal/config"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2 // also a bad configuration
+)
+
+func main() { os.Exit(runMain(serve)) }
+
+// runMain is the command with its process's signals, streams and environment.
+func runMain(gateway func(context.Context, options) error) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals) // before the cancel: a second signal finds the default again and kills at once
+		cancel()
+	}()
+	p := program{serve: gateway, env: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr}
+	return p.run(ctx, os.Args[1:])
+}
+
+// program is the command with all it touches of its process.
+type program struct {
+	serve          func(context.Context, options) error
+	env            config.Env
+	stdout, stderr io.Writer
+}
+
+const description = `Keybridge is a gateway between AI clients and AI providers.
+It keeps several API keys for each provider, and moves a request to another key when one fails.
+
+Started with nothing, it takes the keys in OPENAI_API_KEY, OPENAI_API_KEYS, ANTHROPIC_API_KEY and ANTHROPIC_API_KEYS;
+without any it serves a built-in simulator to try it out. Clients connect to http://127.0.0.1:8787.`
+
+type commands struct {
+	Serve struct {
+		Config *string `placeholder:"FILE" help:"Configuration file in YAML. Without it the keys come from the environment."`
+	} `cmd:"" default:"withargs" help:"Run the gateway (this is what happens without a command). Ctrl-C lets running requests end; again stops at once. SIGHUP reads the configuration file again."`
+	Check struct {
+		File string `arg:"" help:"Configuration file in YAML."`
+	} `cmd:"" help:"Check a configuration file. Prints every problem with its line, or else the whole effective configuration without the secrets."`
+	Version struct{} `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
+}
+
+// run returns the exit code.
+func (p program) run(ctx context.Context, args []string) int {
+	var c commands
+	printed := false // --help and --version have said all there is to say
+	parser, err := kong.New(&c, kong.Name("keybridge"), kong.Description(description), kong.Writers(p.stdout, p.stderr),
+		kong.Exit(func(int) { printed = true }), kong.Vars{"version": build().line()}, kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 100}))
+	if err != nil {
+		return p.fail(err)
+	}
+	parsed, err := parser.Parse(args)
+	path, given := configPath(c.Serve.Config)
+	if err == nil && given && path == "" {
+		err = errors.New("--config: no file is named") // an unset shell variable must not start something else
+	}
+	switch {
+	case printed:
+		return exitOK
+	case err != nil:
+		_, _ = fmt.Fprintf(p.stderr, "keybridge: %v (keybridge --help lists what can be written)\n", err)
+		return exitUsage
+	}
+	switch parsed.Command() {
+	case "check <file>":
+		err = p.check(c.Check.File)
+	case "version":
+		_, err = fmt.Fprintln(p.stdout, build().line())
+	default:
+		err = p.serve(ctx, options{ConfigPath: path, Env: p.env, Stdout: p.stdout, Stderr: p.stderr, Version: build().version})
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil // stopped because it was told to
+		}
+	}
+	return p.fail(err)
+}
+
+func configPath(flag *string) (path string, given bool) {
+	if flag == nil {
+		return "", false
+	}
+	return *flag, true
+}
+
+// check prints the effective configuration of a file.
+func (p program) check(file string) error {
+	c, err := config.Load(file, p.env)
+	if err != nil {
+		return err
+	}
+	if _, err = c.WriteTo(p.stdout); err != nil {
+		return fmt.Errorf("print the configuration: %w", err)
+	}
+	return nil
+}
+
+// fail reports the error, if there is one, and returns the exit code.
+func (p program) fail(err error) int {
+	var problems config.Problems
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &problems):
+		_, _ = fmt.Fprintln(p.stderr, problems)
+		return exitUsage
+	}
+	_, _ = fmt.Fprintf(p.stderr, "keybridge: %v\n", err)
+	return exitFailure
+}
