@@ -1,0 +1,48 @@
+# Keybridge. `make` lists what there is.
+
+GO       ?= go
+RACE     ?= -race
+FUZZTIME ?= 5s
+ARGS     ?=
+LINT_VERSION := v2.15.0
+LINT := $(CURDIR)/.bin/golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fuzz bench needs-go needs-cc
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+run: build ## build and serve; ARGS="--config keybridge.yaml" for your own settings
+	@exec bin/keybridge serve $(ARGS)
+
+build: needs-go ## build bin/keybridge
+	@$(GO) build -o bin/keybridge ./cmd/keybridge
+
+test: needs-go needs-cc ## all tests, with the race detector and the official SDKs (RACE= without it)
+	$(GO) test $(RACE) ./...
+	cd test/compat && $(GO) test $(RACE) -count=1 ./...
+
+lint: needs-go $(LINT) ## all linters (the first run installs golangci-lint into .bin)
+	$(LINT) run ./...
+	cd test/compat && $(LINT) run --config ../../.golangci.yml ./...
+
+fuzz: needs-go ## every fuzz test for FUZZTIME, by default 5s
+	@set -e; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' cmd internal keypool); do \
+		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
+			echo "fuzz $$(dirname $$f) $$t"; \
+			$(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); \
+		done; \
+	done
+
+bench: needs-go ## all benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+$(LINT):
+	GOBIN=$(dir $(LINT)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+needs-go:
+	@command -v $(GO) >/dev/null || { echo "Go is not installed: get it from https://go.dev/dl/ (this needs $$(sed -n 's/^go //p' go.mod) or newer)" >&2; exit 1; }
+
+needs-cc: needs-go
+	@test -z "$(RACE)" || command -v $$($(GO) env CC) >/dev/null || { echo "the race detector needs a C compiler: apt-get install gcc libc6-dev (or: make test RACE=)" >&2; exit 1; }
