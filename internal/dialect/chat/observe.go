@@ -1,0 +1,196 @@
+package chat
+
+import (
+	"bytes"
+
+	"github.com/tidwall/gjson"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/fault"
+	"keybridge/internal/llm"
+	"keybridge/internal/wire"
+)
+
+// maxChoices bounds what is remembered of an answer; the API allows 128.
+const maxChoices = 1024
+
+type observer struct {
+	turn    llm.Turn
+	content bool           // model output has been seen
+	failed  bool           // an error has been seen: nothing after it completes the answer
+	done    bool           // [DONE], or a whole JSON body
+	choices map[int64]bool // the choices seen, true if finished
+	open    int            // how many of them are not
+	closed  bool           // the last event ended with its blank line
+}
+
+// Event says what the event means to the gate and takes in what it tells.
+func (o *observer) Event(e wire.Event) dialect.Kind {
+	switch {
+	case e.Chunk:
+		// Beyond what can be watched: only a cut can be told from the end.
+		o.done = true
+		return dialect.Content
+	case dialect.IsBody(e):
+		return o.body(e.Data)
+	}
+	o.closed = e.Closed()
+	switch {
+	case e.Name == "error":
+		o.failed = true
+		return dialect.Failure
+	case len(e.Data) == 0:
+		return dialect.Preamble
+	case bytes.HasPrefix(e.Data, []byte("[DONE]")):
+		o.done = true
+		return dialect.End
+	case o.content && o.plain(e.Data):
+		return dialect.Content
+	}
+	return o.chunk(e.Data)
+}
+
+// body reads a whole answer; one that is cut short is no End.
+func (o *observer) body(data []byte) dialect.Kind {
+	_, err := o.completion(data)
+	switch {
+	case o.failed:
+		return dialect.Failure
+	case err != nil:
+		return dialect.Preamble
+	}
+	o.done = true
+	return dialect.End
+}
+
+// chunk reads one chunk of a stream.
+func (o *observer) chunk(data []byte) dialect.Kind {
+	content, err := o.completion(data)
+	switch {
+	case o.failed:
+		return dialect.Failure
+	case err != nil && !o.content:
+		return dialect.Preamble
+	case content || o.content:
+		o.content = true
+		return dialect.Content
+	}
+	return dialect.Preamble
+}
+
+// completion reads a completion or a chunk of one and reports whether it carries
+// anything of the model's.
+func (o *observer) completion(data []byte) (content bool, err error) {
+	var choices []byte
+	err = dialect.Walk(data, func(name, value []byte, _ int) error {
+		switch string(name) {
+		case "id":
+			if o.turn.ID == "" {
+				o.turn.ID = dialect.Text(value)
+			}
+		case "model":
+			if o.turn.Model == "" {
+				o.turn.Model = dialect.Text(value)
+			}
+		case "usage":
+			if u := gjson.ParseBytes(value); u.IsObject() {
+				o.turn.Usage = dialect.OpenAIUsage(u, "prompt_tokens", "completion_tokens")
+				o.turn.Reported = true
+			}
+		case "error":
+			o.failed = o.failed || dialect.Says(gjson.ParseBytes(value))
+		case "choices":
+			choices = value
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err // a finish reason in a chunk that is cut short finishes nothing
+	}
+	return o.choose(gjson.ParseBytes(choices)), nil
+}
+
+// choose reads the choices of one chunk.
+func (o *observer) choose(choices gjson.Result) (content bool) {
+	if !choices.IsArray() {
+		return false
+	}
+	choices.ForEach(func(_, choice gjson.Result) bool {
+		index := dialect.Count(choice.Get("index"))
+		reason := choice.Get("finish_reason").Str
+		o.saw(index, reason != "")
+		if reason != "" {
+			content = true
+			if index == 0 || o.turn.Stop == "" {
+				o.turn.Stop = reason
+			}
+		}
+		for _, part := range [...]string{"delta", "message"} {
+			choice.Get(part).ForEach(func(name, v gjson.Result) bool {
+				content = content || (name.Str != "role" && dialect.Says(v))
+				return !content
+			})
+		}
+		return true
+	})
+	return content
+}
+
+func (o *observer) saw(index int64, finished bool) {
+	was, known := o.choices[index]
+	if !known && len(o.choices) >= maxChoices {
+		return
+	}
+	if o.choices == nil {
+		o.choices = make(map[int64]bool, 1)
+	}
+	if !known {
+		o.open++
+	}
+	if finished && !was {
+		o.open--
+	}
+	o.choices[index] = was || finished
+}
+
+// plain reports whether a chunk can hold nothing but more of the output of choice
+// 0: no error, no usage, no end, no other choice. It errs towards false. Inside a
+// string of the model's the quotes of these names would be escaped.
+func (o *observer) plain(data []byte) bool {
+	if _, known := o.choices[0]; !known {
+		return false
+	}
+	return only(data, `"finish_reason"`, 'n') && only(data, `"index"`, '0') &&
+		only(data, `"usage"`, 'n') && only(data, `"error"`, 'n')
+}
+
+// only reports whether each value of the named member begins with c.
+func only(data []byte, name string, c byte) bool {
+	for {
+		i := bytes.Index(data, []byte(name))
+		if i < 0 {
+			return true
+		}
+		data = bytes.TrimLeft(data[i+len(name):], " ")
+		if len(data) == 0 || data[0] != ':' {
+			return false
+		}
+		data = bytes.TrimLeft(data[1:], " ")
+		if len(data) == 0 || data[0] != c {
+			return false
+		}
+	}
+}
+
+// Turn is what is known so far. An answer without [DONE] may end once each choice
+// has its finish reason: some upstreams leave the marker out.
+func (o *observer) Turn() llm.Turn {
+	t := o.turn
+	t.Complete = !o.failed && (o.done || (len(o.choices) > 0 && o.open == 0))
+	return t
+}
+
+// Break is an error chunk.
+func (o *observer) Break(f *fault.Error) wire.Event {
+	return dialect.SSE("", dialect.OpenAIError(f), o.closed)
+}

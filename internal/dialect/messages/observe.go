@@ -1,0 +1,203 @@
+package messages
+
+import (
+	"github.com/tidwall/gjson"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/fault"
+	"keybridge/internal/llm"
+	"keybridge/internal/wire"
+)
+
+type observer struct {
+	turn   llm.Turn
+	usage  usage
+	closed bool // the last event ended with its blank line
+}
+
+// Event says what the event means to the gate and takes in what it tells.
+func (o *observer) Event(e wire.Event) dialect.Kind {
+	switch {
+	case e.Chunk:
+		// Beyond what can be watched: only a cut can be told from the end.
+		o.turn.Complete = true
+		return dialect.Content
+	case dialect.IsBody(e):
+		return o.body(e.Data)
+	}
+	o.closed = e.Closed()
+	if len(e.Data) == 0 && e.Name != "error" {
+		return dialect.Preamble
+	}
+	switch dialect.TypeOf(e) {
+	case "content_block_delta":
+		return dialect.Content
+	case "ping":
+		return dialect.Preamble
+	case "message_start":
+		o.member(e.Data, "message")
+		return dialect.Preamble
+	case "content_block_start":
+		return blockStart(e.Data)
+	case "message_delta":
+		o.delta(e.Data)
+		return dialect.Content
+	case "message_stop":
+		if !dialect.Whole(e.Data) {
+			return dialect.Preamble
+		}
+		o.turn.Complete = true
+		return dialect.End
+	case "error":
+		return dialect.Failure
+	}
+	return dialect.Content
+}
+
+// body reads a whole answer; one that is cut short is no End.
+func (o *observer) body(data []byte) dialect.Kind {
+	failed, err := o.message(data)
+	switch {
+	case failed:
+		return dialect.Failure
+	case err != nil:
+		return dialect.Preamble
+	}
+	o.turn.Complete = true
+	return dialect.End
+}
+
+// member reads the message in the named member of an event.
+func (o *observer) member(data []byte, name string) {
+	//nolint:errcheck // what can be read of a malformed event is read
+	_ = dialect.Walk(data, func(n, value []byte, _ int) error {
+		if string(n) == name {
+			_, err := o.message(value)
+			return err
+		}
+		return nil
+	})
+}
+
+// message reads a Message object, whole or as message_start has it, and reports
+// whether it is an error in a message's place.
+func (o *observer) message(data []byte) (failed bool, err error) {
+	err = dialect.Walk(data, func(name, value []byte, _ int) error {
+		switch string(name) {
+		case "id":
+			o.turn.ID = dialect.Text(value)
+		case "model":
+			o.turn.Model = dialect.Text(value)
+		case "stop_reason":
+			o.turn.Stop = dialect.Text(value)
+		case "usage":
+			o.usage.update(gjson.ParseBytes(value))
+		case "type":
+			failed = failed || dialect.Text(value) == "error"
+		case "error":
+			failed = failed || dialect.Says(gjson.ParseBytes(value))
+		}
+		return nil
+	})
+	return failed, err
+}
+
+func (o *observer) delta(data []byte) {
+	if stop := gjson.GetBytes(data, "delta.stop_reason").Str; stop != "" {
+		o.turn.Stop = stop
+	}
+	o.usage.update(gjson.GetBytes(data, "usage"))
+}
+
+// blockStart tells the start of a block that is still empty from one that has
+// its whole content at once, such as redacted thinking or a server tool's result.
+func blockStart(data []byte) dialect.Kind {
+	block := gjson.GetBytes(data, "content_block")
+	var content gjson.Result
+	switch block.Get("type").Str {
+	case "text":
+		content = block.Get("text")
+	case "thinking":
+		content = block.Get("thinking")
+	case "tool_use", "server_tool_use":
+		content = block.Get("input")
+	default:
+		return dialect.Content
+	}
+	if dialect.Says(content) {
+		return dialect.Content
+	}
+	return dialect.Preamble
+}
+
+// Turn is what is known so far.
+func (o *observer) Turn() llm.Turn {
+	t := o.turn
+	t.Usage, t.Reported = o.usage.total(), o.usage.reported
+	return t
+}
+
+// Break is the API's error event.
+func (o *observer) Break(f *fault.Error) wire.Event {
+	return dialect.SSE("error", dialect.AnthropicError(f), o.closed)
+}
+
+// usage follows the reports of one answer: each replaces the fields it has.
+type usage struct {
+	reported   bool
+	last       llm.Usage
+	iterations llm.Usage
+	iterated   bool
+}
+
+func (u *usage) update(report gjson.Result) {
+	if !report.IsObject() {
+		return
+	}
+	u.reported = true
+	replace(&u.last, report)
+	list := report.Get("iterations")
+	if !list.IsArray() || !dialect.Says(list) {
+		return
+	}
+	u.iterated, u.iterations = true, llm.Usage{}
+	list.ForEach(func(_, entry gjson.Result) bool {
+		var one llm.Usage
+		replace(&one, entry)
+		u.iterations = u.iterations.Add(one)
+		return true
+	})
+}
+
+// total is the sum over the iterations where the provider reports them: that is
+// what it bills, and the totals beside them leave some out.
+func (u *usage) total() llm.Usage {
+	t := u.last
+	if u.iterated {
+		t = u.iterations
+		t.Reasoning = max(t.Reasoning, u.last.Reasoning)
+	}
+	t.Reasoning = min(t.Reasoning, t.Output)
+	return t
+}
+
+func replace(u *llm.Usage, report gjson.Result) {
+	set := func(field *int64, path string) bool {
+		v := report.Get(path)
+		if v.Type != gjson.Number {
+			return false
+		}
+		*field = dialect.Count(v)
+		return true
+	}
+	set(&u.Input, "input_tokens")
+	set(&u.Output, "output_tokens")
+	set(&u.CacheRead, "cache_read_input_tokens")
+	set(&u.Reasoning, "output_tokens_details.thinking_tokens")
+	if !set(&u.CacheWrite, "cache_creation_input_tokens") {
+		if parts := report.Get("cache_creation"); parts.IsObject() {
+			u.CacheWrite = dialect.Count(parts.Get("ephemeral_5m_input_tokens")) +
+				dialect.Count(parts.Get("ephemeral_1h_input_tokens"))
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package responses
+
+import (
+	"bytes"
+
+	"github.com/tidwall/gjson"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/fault"
+	"keybridge/internal/llm"
+	"keybridge/internal/wire"
+)
+
+type observer struct {
+	turn   llm.Turn
+	next   int64 // the sequence number of the event to come
+	closed bool  // the last event ended with its blank line
+}
+
+// Event says what the event means to the gate and takes in what it tells.
+func (o *observer) Event(e wire.Event) dialect.Kind {
+	switch {
+	case e.Chunk:
+		// Beyond what can be watched: only a cut can be told from the end.
+		o.turn.Complete = true
+		return dialect.Content
+	case dialect.IsBody(e):
+		return o.body(e.Data)
+	}
+	o.closed = e.Closed()
+	if len(e.Data) == 0 && e.Name != "error" {
+		return dialect.Preamble
+	}
+	if n, ok := sequence(e.Data); ok {
+		o.next = n
+	}
+	o.next++
+	return o.event(e)
+}
+
+func (o *observer) event(e wire.Event) dialect.Kind {
+	switch dialect.TypeOf(e) {
+	case "response.output_text.delta":
+		return dialect.Content
+	case "response.created":
+		_, _ = o.member(e.Data) //nolint:errcheck // what can be read of a malformed event is read
+		return dialect.Preamble
+	case "response.queued", "response.in_progress", "response.output_item.added", "response.content_part.added",
+		"keepalive", "response.keep_alive", "codex.rate_limits":
+		return dialect.Preamble
+	case "response.completed", "response.incomplete":
+		if failed, err := o.member(e.Data); err != nil {
+			return dialect.Preamble
+		} else if failed {
+			return dialect.Failure
+		}
+		o.turn.Complete = true
+		return dialect.End
+	case "response.failed":
+		_, _ = o.member(e.Data) //nolint:errcheck // what can be read of a malformed event is read
+		return dialect.Failure
+	case "error":
+		return dialect.Failure
+	}
+	if bytes.HasPrefix(e.Data, []byte("[DONE]")) {
+		return dialect.Preamble // of other APIs: some upstreams add it here
+	}
+	return dialect.Content
+}
+
+// body reads a whole answer; one that is cut short is no End.
+func (o *observer) body(data []byte) dialect.Kind {
+	failed, err := o.response(data)
+	switch {
+	case failed:
+		return dialect.Failure
+	case err != nil:
+		return dialect.Preamble
+	}
+	o.turn.Complete = true
+	return dialect.End
+}
+
+// member reads the Response object that lifecycle events carry.
+func (o *observer) member(data []byte) (failed bool, err error) {
+	err = dialect.Walk(data, func(name, value []byte, _ int) (err error) {
+		if string(name) == "response" {
+			failed, err = o.response(value)
+		}
+		return err
+	})
+	return failed, err
+}
+
+// response reads a Response object and reports whether it failed, or is an error
+// in a response's place.
+func (o *observer) response(data []byte) (failed bool, err error) {
+	var status, reason string
+	err = dialect.Walk(data, func(name, value []byte, _ int) error {
+		switch string(name) {
+		case "id":
+			o.turn.ID = dialect.Text(value)
+		case "model":
+			o.turn.Model = dialect.Text(value)
+		case "status":
+			status = dialect.Text(value)
+		case "incomplete_details":
+			reason = gjson.GetBytes(value, "reason").Str
+		case "usage":
+			if u := gjson.ParseBytes(value); u.IsObject() {
+				o.turn.Usage = dialect.OpenAIUsage(u, "input_tokens", "output_tokens")
+				o.turn.Reported = true
+			}
+		case "type":
+			failed = failed || dialect.Text(value) == "error"
+		case "error":
+			failed = failed || dialect.Says(gjson.ParseBytes(value))
+		}
+		return nil
+	})
+	switch {
+	case status == "failed":
+		failed, o.turn.Stop = true, status
+	case reason != "":
+		o.turn.Stop = reason
+	case status != "queued" && status != "in_progress":
+		o.turn.Stop = status
+	}
+	return failed, err
+}
+
+// Turn is what is known so far.
+func (o *observer) Turn() llm.Turn { return o.turn }
+
+// Break is the API's error event, numbered after the last event seen.
+func (o *observer) Break(f *fault.Error) wire.Event {
+	return dialect.SSE("error", dialect.ResponsesError(f, o.next), o.closed)
+}
+
+// sequence finds an event's number near the ends of its data: where providers
+// put it, and the data may be megabytes long. Inside a string of the model's the
+// quotes of the name would be escaped.
+func sequence(data []byte) (int64, bool) {
+	const near = 192
+	name := []byte(`"sequence_number":`)
+	i := bytes.Index(data[:min(near, len(data))], name)
+	if i < 0 {
+		from := max(0, len(data)-near)
+		if i = bytes.Index(data[from:], name); i < 0 {
+			return 0, false
+		}
+		i += from
+	}
+	var n int64
+	digits := bytes.TrimLeft(data[i+len(name):], " ")
+	for k, c := range digits {
+		if c < '0' || c > '9' || k == 18 {
+			return n, k > 0
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, len(digits) > 0
+}
