@@ -17,7 +17,7 @@ func (b *book) enlist(p *Pool) {
 		}
 		d := b.domains[id]
 		if d == nil {
-			d = &domain{state: Valid}
+			d = &domain{level: id.level, state: Valid}
 		}
 		kept[id] = d
 		return d
@@ -25,19 +25,32 @@ func (b *book) enlist(p *Pool) {
 	for _, m := range p.members {
 		m.key = get(domainID{verdict.Key, hex.EncodeToString(m.print[:])})
 		if m.organization != "" {
-			m.org = get(domainID{verdict.Organization, m.organization})
+			m.org = get(domainID{verdict.Organization, p.host + "\x00" + m.organization})
 		}
 		if m.projectName != "" {
-			m.project = get(domainID{verdict.Project, m.projectName})
+			m.project = get(domainID{verdict.Project, p.host + "\x00" + m.projectName})
 		}
 	}
-	b.members, b.domains = p.members, kept
+	b.newest, b.domains = p, kept
+	b.denials.retain(kept)
+}
+
+// reschedule moves what is condemned from trials to probes, or back, where the
+// newest pool wants it otherwise than the one before.
+func (b *book) reschedule(now time.Time) {
+	for _, d := range b.domains {
+		bl := &d.whole
+		if bl.open && bl.permanent && b.newest.probes(bl.reason) == bl.probeAt.IsZero() {
+			b.schedule(bl, now)
+		}
+	}
 }
 
 // Adopt carries the health and the counters of an older pool of the same provider
 // on. Call it before the pool's first use; it cannot fail. A key is recognised by
 // its secret and host, so a renamed one keeps its state and a replaced one starts
-// anew. Leases of the older pool keep marking the right key.
+// anew. Leases of the older pool keep marking the right key, and its series go on
+// as this pool's.
 func (p *Pool) Adopt(old *Pool) {
 	if old == nil || old.borrowed || p.borrowed || old.provider != p.provider {
 		return
@@ -47,8 +60,9 @@ func (p *Pool) Adopt(old *Pool) {
 	now := time.Now()
 	events := old.settle(now)
 	b.enlist(p)
+	b.reschedule(now)
 	b.resettle(now)
-	for _, m := range b.members {
+	for _, m := range p.members {
 		m.key.state = m.stateAt(now) // belonging to a cooling organization is no transition
 	}
 	p.book = b

@@ -26,7 +26,6 @@ type denial struct {
 
 type denialEntry struct {
 	denial
-	level verdict.Level
 	until time.Time
 }
 
@@ -34,16 +33,16 @@ func newDenials() denials {
 	return denials{index: map[denial]*list.Element{}, order: list.New()}
 }
 
-func (d *denials) add(k denial, level verdict.Level, now time.Time) {
+func (d *denials) add(k denial, now time.Time) {
 	if el, ok := d.index[k]; ok {
-		el.Value = denialEntry{k, level, now.Add(denialLife)}
+		el.Value = denialEntry{k, now.Add(denialLife)}
 		d.order.MoveToFront(el)
 		return
 	}
 	if d.order.Len() >= maxDenials {
 		d.drop(d.order.Back())
 	}
-	d.index[k] = d.order.PushFront(denialEntry{k, level, now.Add(denialLife)})
+	d.index[k] = d.order.PushFront(denialEntry{k, now.Add(denialLife)})
 }
 
 func (d *denials) drop(el *list.Element) {
@@ -57,7 +56,7 @@ func (d *denials) denied(m *member, model, endpoint string, now time.Time) bool 
 	if d.order.Len() == 0 {
 		return false
 	}
-	model = clip(model)
+	model, endpoint = clip(model), clip(endpoint)
 	for _, dom := range m.domains() {
 		if dom == nil {
 			continue
@@ -87,7 +86,7 @@ func (d *denials) forget(m *member, model, endpoint string) {
 	if d.order.Len() == 0 {
 		return
 	}
-	model = clip(model)
+	model, endpoint = clip(model), clip(endpoint)
 	for _, dom := range m.domains() {
 		for _, k := range [3]denial{{dom, model, ""}, {dom, "", endpoint}, {dom, model, endpoint}} {
 			if el, ok := d.index[k]; ok {
@@ -101,16 +100,31 @@ func (d *denials) forget(m *member, model, endpoint string) {
 func (d *denials) inForce(now time.Time, count func(verdict.Level)) {
 	for el := d.order.Front(); el != nil; el = el.Next() {
 		if e, _ := el.Value.(denialEntry); now.Before(e.until) {
-			count(e.level)
+			count(e.domain.level)
 		}
 	}
 }
 
-// key is what a verdict denies, and to whom.
+// retain drops the denials of domains that are not kept.
+func (d *denials) retain(kept map[domainID]*domain) {
+	alive := map[*domain]bool{}
+	for _, dom := range kept {
+		alive[dom] = true
+	}
+	for el := d.order.Front(); el != nil; {
+		next := el.Next()
+		if e, _ := el.Value.(denialEntry); !alive[e.domain] {
+			d.drop(el)
+		}
+		el = next
+	}
+}
+
+// denial is what a verdict denies, and to whom.
 func (m *member) denial(v verdict.Verdict, w Want) denial {
 	k := denial{domain: m.at(v.Scope.Level)}
 	if v.Scope.Endpoint {
-		k.endpoint = w.Endpoint
+		k.endpoint = clip(w.Endpoint)
 	}
 	if v.Scope.Model || !v.Scope.Endpoint {
 		k.model = clip(w.Model)

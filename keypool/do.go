@@ -2,8 +2,7 @@ package keypool
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
+	"errors"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -17,45 +16,12 @@ import (
 // to the client, so that its caller can write that answer unchanged.
 type Attempt func(ctx context.Context, l *Lease) (verdict.Verdict, error)
 
-// Outcome is how a pool was exhausted.
-type Outcome string
-
-// The outcomes.
-const (
-	OutcomeRateLimited    Outcome = "rate_limited"
-	OutcomeAuthFailed     Outcome = "auth_failed"
-	OutcomeQuotaExhausted Outcome = "quota_exhausted"
-)
-
-// ExhaustedError says that no key of the pool can serve the call now.
-type ExhaustedError struct {
-	Provider   string
-	Outcome    Outcome
-	RetryAfter time.Duration // until the soonest permitted try; only when rate-limited
-}
-
-func (e *ExhaustedError) Error() string {
-	switch e.Outcome {
-	case OutcomeRateLimited:
-		return fmt.Sprintf("all keys of %s are rate-limited, the next may be used in %s", e.Provider, e.RetryAfter)
-	case OutcomeQuotaExhausted:
-		return fmt.Sprintf("all keys of %s are out of credit or refused", e.Provider)
-	case OutcomeAuthFailed:
-	}
-	return fmt.Sprintf("all keys of %s failed authentication", e.Provider)
-}
-
-// ModelError says that no key of the pool is configured to serve the model.
-type ModelError struct{ Provider, Model string }
-
-func (e *ModelError) Error() string {
-	return fmt.Sprintf("no key of %s serves the model %q", e.Provider, e.Model)
-}
-
 const (
 	trialPatience = 2 * time.Second // how long others wait for a trial's head
-	maxRestarts   = 1
+	maxRestarts   = 1               // walks begun anew because a key had come back meanwhile
 )
+
+var errNoAnswer = errors.New("keypool: the attempt failed without saying how")
 
 // resendAfter is how long a call waits before it is sent again to an upstream that
 // failed; its length is how often.
@@ -81,7 +47,7 @@ func (p *Pool) Do(ctx context.Context, want Want, attempt Attempt) error {
 		if err != nil {
 			return err
 		}
-		v, err := attempt(ctx, l)
+		v, err := w.try(ctx, l, attempt)
 		if done, err := w.judge(ctx, l, v, err); done {
 			return err
 		}
@@ -93,13 +59,26 @@ func (p *Pool) Do(ctx context.Context, want Want, attempt Attempt) error {
 	}
 }
 
+// try runs the attempt and gives the key back should it panic.
+func (w *walk) try(ctx context.Context, l *Lease, attempt Attempt) (verdict.Verdict, error) {
+	returned := false
+	defer func() {
+		if !returned {
+			l.Release(Usage{})
+		}
+	}()
+	v, err := attempt(ctx, l)
+	returned = true
+	return v, err
+}
+
 // next hands out the next lease, waiting where that is right, or says how the call
 // ends.
 func (w *walk) next(ctx context.Context) (*Lease, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	for {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
 		l, wait, events := w.take()
 		w.pool.report(events)
 		switch {
@@ -118,65 +97,87 @@ func (w *walk) next(ctx context.Context) (*Lease, error) {
 	}
 }
 
-func (w *walk) take() (*Lease, chan struct{}, []event) {
+// queued is a place in the line of those who wait for another call's trial.
+type queued struct {
+	block *block
+	turn  chan struct{}
+	long  time.Duration
+}
+
+// take leases the next key, or queues for one that another call is trying.
+func (w *walk) take() (*Lease, *queued, []event) {
 	b := w.pool.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
 	events := w.pool.settle(now)
-	m, wait := w.pick(now)
-	if m == nil {
-		return nil, wait, events
+	var l *Lease
+	var q *queued
+	switch m, trying := w.pick(now); {
+	case m != nil:
+		l = w.lease(m, now)
+	case trying != nil:
+		q = &queued{block: trying, turn: make(chan struct{}), long: w.patienceWith(trying, now)}
+		trying.waiters = append(trying.waiters, q.turn)
 	}
-	return w.lease(m, now), nil, events
+	if w.turn != nil { // this walk was first in line; if it does not try, the next may
+		w.turn.next(now)
+		w.turn = nil
+	}
+	return l, q, events
 }
 
-// await waits for the head of another request's trial, in all at most 2 s a call.
-func (w *walk) await(ctx context.Context, trial chan struct{}) error {
+// await waits for the head of another call's trial, in all at most 2 s a call.
+func (w *walk) await(ctx context.Context, q *queued) error {
 	start := time.Now()
-	timer := time.NewTimer(trialPatience - w.patience)
+	timer := time.NewTimer(q.long)
 	defer timer.Stop()
 	select {
-	case <-trial:
+	case <-q.turn:
+		if ctx.Err() == nil {
+			w.turn = q.block
+		}
 	case <-timer.C:
-		w.impatient = true
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
-	w.patience += time.Since(start)
-	w.impatient = w.impatient || w.patience >= trialPatience
-	return nil
+	now := time.Now()
+	w.patience += now.Sub(start)
+	if w.turn == nil {
+		w.pool.book.mu.Lock()
+		q.block.leave(q.turn, now)
+		w.pool.book.mu.Unlock()
+	}
+	return context.Cause(ctx)
 }
 
 // judge settles one attempt. done says that the call ends with err.
 func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error) (done bool, _ error) {
 	if cause := context.Cause(ctx); cause != nil && err != nil {
 		l.Release(Usage{}) // the client's own doing: neutral
-		return true, err
+		return true, cause
 	}
 	v.Sent = l.sent
 	w.reason = v.Reason
 	old := l.judge(v)
+	ends := v.Action == verdict.Relay || v.Action == verdict.Stop
+	if !ends && err == nil {
+		err = errNoAnswer
+	}
+	if err != nil {
+		l.Release(Usage{})
+	}
 	switch v.Action {
 	case verdict.Relay:
 		w.convict(l)
-		return true, err
+	case verdict.Stop:
 	case verdict.NextKey:
 		w.note(l.member, v, old, err)
 	case verdict.Resend:
 		w.asked[l.member.index] = failed
-		w.failure, w.failedOn = err, l.member
-	case verdict.Stop:
-		if err != nil {
-			l.Release(Usage{})
-		}
-		return true, err
+		w.failure = err
+		ends = w.resends == len(resendAfter)
 	}
-	l.Release(Usage{})
-	if v.Action == verdict.Resend && w.resends == len(resendAfter) {
-		return true, err
-	}
-	return false, nil
+	return ends, err
 }
 
 // note keeps what a walk must know of a key that could not serve.
@@ -184,7 +185,7 @@ func (w *walk) note(m *member, v verdict.Verdict, old bool, err error) {
 	w.asked[m.index] = marked
 	switch v.Mark {
 	case verdict.Deny:
-		w.denials = append(w.denials, pendingDenial{m.denial(v, w.want), v.Scope.Level})
+		w.denials = append(w.denials, m.denial(v, w.want))
 	case verdict.Suspect:
 		w.suspects = append(w.suspects, suspect{m, v.Sent, v.Status})
 	case verdict.NoMark:
@@ -206,11 +207,14 @@ func (w *walk) convict(l *Lease) {
 	p.book.mu.Lock()
 	now := time.Now()
 	var events []event
-	p.book.denials.forget(l.member, w.want.Model, w.want.Endpoint)
 	for _, d := range w.denials {
-		p.book.denials.add(d.denial, d.level, now)
+		p.book.denials.add(d, now)
 	}
+	p.book.denials.forget(l.member, w.want.Model, w.want.Endpoint)
 	for _, s := range w.suspects {
+		if s.member == l.member {
+			continue // it refused in an earlier walk of this call
+		}
 		_, e := p.mark(s.member, w.want.Model, verdict.Verdict{
 			Mark: verdict.Cool, Scope: verdict.Scope{Level: verdict.Key, Model: true},
 			Reason: verdict.Forbidden, Sent: s.sent, Status: s.status,
@@ -219,156 +223,6 @@ func (w *walk) convict(l *Lease) {
 	}
 	p.book.mu.Unlock()
 	p.report(events)
-}
-
-// pause waits before an upstream that failed is asked again.
-func (w *walk) pause(ctx context.Context) error {
-	timer := time.NewTimer(resendAfter[w.resends])
-	defer timer.Stop()
-	w.resends++
-	w.paused = true
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// end decides how a call without a usable key goes on: one more lease, another
-// walk (both nil), or an error.
-func (w *walk) end(ctx context.Context) (*Lease, error) {
-	p := w.pool
-	p.book.mu.Lock()
-	now := time.Now()
-	if w.failure != nil {
-		p.book.mu.Unlock()
-		return w.again(ctx)
-	}
-	if !w.admitted() {
-		p.book.mu.Unlock()
-		return nil, &ModelError{Provider: p.provider, Model: w.want.Model}
-	}
-	at, returns := w.soonest(now)
-	if !returns {
-		if m := w.pickDenied(now); m != nil {
-			defer p.book.mu.Unlock()
-			return w.lease(m, now), nil
-		}
-		if w.recovered(now) {
-			if w.restarts < maxRestarts {
-				w.restarts++
-				w.restart()
-				p.book.mu.Unlock()
-				return nil, nil //nolint:nilnil // another walk
-			}
-			at, returns = now, true
-		}
-	}
-	p.book.mu.Unlock()
-	if returns && time.Until(at) > 0 && w.waited+time.Until(at) <= p.opts.MaxWait {
-		return nil, w.sleep(ctx, at)
-	}
-	if !returns && w.refusal != nil {
-		return nil, w.refusal
-	}
-	return nil, w.exhausted(at, returns)
-}
-
-// again sends once more to an upstream that failed, on the key that failed last,
-// unless the sends are spent or the key is out by now.
-func (w *walk) again(ctx context.Context) (*Lease, error) {
-	if !w.paused {
-		if w.resends == len(resendAfter) {
-			return nil, w.failure
-		}
-		return nil, w.pause(ctx)
-	}
-	b := w.pool.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
-	if w.failedOn.ready(clip(w.want.Model), now) == blocked {
-		return nil, w.failure
-	}
-	return w.lease(w.failedOn, now), nil
-}
-
-// sleep waits for the soonest key; then another walk of the same call begins.
-func (w *walk) sleep(ctx context.Context, at time.Time) error {
-	start := time.Now()
-	timer := time.NewTimer(time.Until(at))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	w.waited += time.Since(start)
-	w.restart()
-	return nil
-}
-
-func (w *walk) restart() {
-	for i := range w.asked {
-		w.asked[i] = unasked
-	}
-	w.outside, w.impatient, w.toldDenied, w.refusal = nil, false, false, nil
-}
-
-func (w *walk) admitted() bool {
-	for _, m := range w.pool.members {
-		if m.admits(w.want.Model) {
-			return true
-		}
-	}
-	return false
-}
-
-// recovered says that a key has come back since this walk asked it.
-func (w *walk) recovered(now time.Time) bool {
-	for _, m := range w.pool.members {
-		a := w.asked[m.index]
-		if (a == stale || a == marked) && m.ready(clip(w.want.Model), now) <= halfOpen {
-			return true
-		}
-	}
-	return false
-}
-
-// exhausted counts and reports that no key can serve the call.
-func (w *walk) exhausted(at time.Time, returns bool) error {
-	p := w.pool
-	e := &ExhaustedError{Provider: p.provider, Outcome: OutcomeAuthFailed}
-	p.book.mu.Lock()
-	switch {
-	case returns:
-		e.Outcome, e.RetryAfter = OutcomeRateLimited, max(time.Until(at), minCooldown)
-	case w.outOfCredit():
-		e.Outcome = OutcomeQuotaExhausted
-	}
-	p.book.series.exhaustion(e.Outcome)
-	tell := p.book.tell(time.Now())
-	p.book.mu.Unlock()
-	if tell {
-		p.log.LogAttrs(context.Background(), slog.LevelWarn, "pool exhausted",
-			slog.String("outcome", string(e.Outcome)), slog.Duration("retry_after", e.RetryAfter))
-	}
-	return e
-}
-
-func (w *walk) outOfCredit() bool {
-	for _, m := range w.pool.members {
-		if !m.admits(w.want.Model) {
-			continue
-		}
-		for _, d := range m.domains() {
-			if d != nil && d.whole.open && d.whole.permanent && d.whole.reason == verdict.QuotaExhausted {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // account counts the call, on every way out.

@@ -13,7 +13,8 @@ type Usage struct {
 
 // Lease is the right to send one request with one key. It is judged once, when
 // its answer is committed or has failed, and released once, when the answer's body
-// has ended; both are idempotent, and a release without a judgement is neutral.
+// has ended; both are idempotent, in any order, and a release without a judgement
+// is neutral.
 type Lease struct {
 	pool     *Pool
 	member   *member
@@ -82,7 +83,8 @@ func (l *Lease) endTrials(now time.Time) {
 		if b.inForce(now) && !b.tryAt.IsZero() && !b.tryAt.After(now) {
 			b.tryAt = now.Add(firstProbe)
 		}
-		b.finish()
+		b.trial = nil
+		b.next(now)
 	}
 	l.trials = nil
 }
@@ -99,7 +101,6 @@ func (l *Lease) Release(Usage) {
 		return
 	}
 	l.released = true
-	l.judged = true
 	l.member.key.inflight--
 	l.endTrials(time.Now())
 }

@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"slices"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -13,6 +14,9 @@ func (p *Pool) mark(m *member, model string, v verdict.Verdict, now time.Time) (
 		return false, nil
 	}
 	events := p.settle(now)
+	if v.Sent.Before(m.key.recovered) {
+		return false, events
+	}
 	if !v.Scope.Model || v.Mark == verdict.Condemn {
 		model = ""
 	}
@@ -22,7 +26,7 @@ func (p *Pool) mark(m *member, model string, v verdict.Verdict, now time.Time) (
 		changed = d.block(clip(model), now).cool(v, now)
 		changed = m.alive(v, now) || changed
 	} else {
-		changed = p.condemn(d, v, now)
+		changed = p.book.condemn(d, v, now)
 	}
 	if changed {
 		fresh := p.book.recount(now, v.Reason, viaTrial)
@@ -35,13 +39,13 @@ func (p *Pool) mark(m *member, model string, v verdict.Verdict, now time.Time) (
 	return changed, events
 }
 
-// stale says that an attempt was sent before the last recovery: what its answer
-// complains of is over.
+// stale says that an attempt was sent before the last recovery, or before what is
+// worse than a cooldown was known: its answer tells nothing new.
 func (b *block) stale(sent, now time.Time) bool {
 	if b.open && !b.inForce(now) {
 		return sent.Before(b.until) // ended, not yet confirmed
 	}
-	return sent.Before(b.recovered) || (b.open && b.permanent && sent.Before(b.since))
+	return sent.Before(b.recovered) || (b.open && b.permanent && !sent.After(b.since))
 }
 
 // cool puts a cooldown in force, or lengthens the one that is.
@@ -68,6 +72,7 @@ func (b *block) cool(v verdict.Verdict, now time.Time) bool {
 	b.open, b.permanent, b.probeAt = true, false, time.Time{}
 	b.since, b.until, b.reason = now, until, v.Reason
 	b.every, b.tryAt = every, now.Add(every)
+	b.wake()
 	return true
 }
 
@@ -103,45 +108,48 @@ func (b *block) extend(sent, until time.Time, stated bool, now time.Time) bool {
 }
 
 // condemn takes a domain out until it is shown to be good again.
-func (p *Pool) condemn(d *domain, v verdict.Verdict, now time.Time) bool {
-	b := &d.whole
-	if b.stale(v.Sent, now) {
+func (b *book) condemn(d *domain, v verdict.Verdict, now time.Time) bool {
+	bl := &d.whole
+	if bl.stale(v.Sent, now) {
 		return false
 	}
-	if b.inForce(now) && b.permanent {
-		if v.Sent.After(b.since) { // a trial has failed
-			b.probes++
-			p.schedule(b, now)
-		}
+	if bl.open && bl.permanent { // a trial has failed
+		bl.probes++
+		b.schedule(bl, now)
 		return false
 	}
-	if d.success.After(b.recovered) {
-		b.probes = 0 // it has really served since it was last revived
+	if d.success.After(bl.recovered) {
+		bl.probes = 0 // it has really served since it was last revived
 	}
-	b.open, b.permanent, b.reason = true, true, v.Reason
-	b.since, b.until = now, time.Time{}
-	p.schedule(b, now)
+	bl.open, bl.permanent, bl.reason = true, true, v.Reason
+	bl.since, bl.until = now, time.Time{}
+	b.schedule(bl, now)
+	bl.wake()
 	return true
 }
 
 // schedule sets when a condemned domain is asked again: by a probe where there is
 // a free call that tells, else by one real request.
-func (p *Pool) schedule(b *block, now time.Time) {
-	b.probeAt, b.tryAt = time.Time{}, time.Time{}
+func (b *book) schedule(bl *block, now time.Time) {
+	bl.probeAt, bl.tryAt = time.Time{}, time.Time{}
 	switch {
-	case p.opts.Prober != nil && p.opts.Prober.Can(b.reason):
-		b.probeAt = now.Add(backoff(firstProbe, b.probes))
-	case b.reason == verdict.QuotaExhausted:
-		b.tryAt = now.Add(maxBackoff)
+	case b.newest.probes(bl.reason):
+		bl.probeAt = now.Add(backoff(firstProbe, bl.probes))
+	case bl.reason == verdict.QuotaExhausted:
+		bl.tryAt = now.Add(maxBackoff)
 	default:
-		b.tryAt = now.Add(min(p.opts.TrialAfter<<min(b.probes, 12), maxBackoff))
+		bl.tryAt = now.Add(min(b.newest.opts.TrialAfter<<min(bl.probes, 12), maxBackoff))
 	}
+}
+
+// probes says whether probes, not real requests, revive what this reason condemned.
+func (p *Pool) probes(r verdict.Reason) bool {
+	return p.opts.Prober != nil && p.opts.Prober.Can(r)
 }
 
 // succeed ends what a good answer disproves: everything marked before it was sent
 // that stood against the key for this model.
 func (p *Pool) succeed(m *member, model string, sent, now time.Time) []event {
-	m.key.served++
 	for _, d := range m.domains() {
 		if d != nil {
 			d.success = now
@@ -153,7 +161,7 @@ func (p *Pool) succeed(m *member, model string, sent, now time.Time) []event {
 	events := p.settle(now)
 	ended := false
 	m.blocks(clip(model), func(b *block) {
-		if sent.Before(b.since) {
+		if !sent.After(b.since) {
 			return
 		}
 		b.close(now)
@@ -172,17 +180,39 @@ func (b *block) close(now time.Time) {
 	b.open, b.permanent = false, false
 	b.recovered = now
 	b.tryAt, b.probeAt = time.Time{}, time.Time{}
-	b.finish()
+	b.trial = nil
+	b.wake()
 }
 
-// finish ends the trial, if one runs, and lets those go who waited for it, first
-// in first out.
-func (b *block) finish() {
-	b.trial = nil
+// wake lets all go who wait for a trial.
+func (b *block) wake() {
 	for _, w := range b.waiters {
 		close(w)
 	}
 	b.waiters = nil
+}
+
+// next lets the first of those who wait be the next trial, if one is needed: that
+// would tell no more if it ran twice at once. Else all go.
+func (b *block) next(now time.Time) {
+	switch {
+	case len(b.waiters) == 0 || b.trial != nil:
+	case b.open && !b.inForce(now):
+		close(b.waiters[0])
+		b.waiters = b.waiters[1:]
+	default:
+		b.wake()
+	}
+}
+
+// leave takes a waiter out who will not wait any longer. One who had been let go
+// already passes its turn on.
+func (b *block) leave(w chan struct{}, now time.Time) {
+	if i := slices.Index(b.waiters, w); i >= 0 {
+		b.waiters = slices.Delete(b.waiters, i, i+1)
+		return
+	}
+	b.next(now)
 }
 
 // clip bounds what is remembered of a name that a client chooses.

@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,9 @@ type descs struct {
 // lists the pools now in use; a pool that was not made with these metrics, or
 // whose name is doubled, is left out. Wrap reg for a prefix.
 func NewMetrics(reg prometheus.Registerer, pools func() []*Pool) (*Metrics, error) {
+	if reg == nil || pools == nil {
+		return nil, errors.New("keypool: NewMetrics needs a registerer and a list of pools; for pools nobody watches there is NoMetrics")
+	}
 	d := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("key_pool_"+name, help, append([]string{"provider"}, labels...), nil)
 	}

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"path"
 	"regexp"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -49,15 +51,15 @@ type Options struct {
 	// MaxWait bounds how long a call waits for a cooling key when no key is
 	// usable. Zero: not at all.
 	MaxWait time.Duration
-	// Salt keys the fingerprints that state is kept under. Empty: a random one,
-	// so that state cannot be carried to another process.
+	// Salt keys the fingerprints that state is kept under. Empty: one of this
+	// process, so that no other can tell which key a fingerprint is of.
 	Salt []byte
 	// Prober revives condemned keys in the background (see RunProbes). Nil: only
 	// real requests try them again.
 	Prober Prober
 	// TrialAfter is how long after its rejection a condemned key that no probe
 	// watches is first tried by a real request; it doubles up to an hour. Zero:
-	// an hour. Keys out of credit always wait the hour.
+	// an hour, which is also the most. Keys out of credit always wait the hour.
 	TrialAfter time.Duration
 	// Metrics is required: NewMetrics or, explicitly, NoMetrics.
 	Metrics *Metrics
@@ -93,6 +95,14 @@ type member struct {
 
 type fingerprint [sha256.Size]byte
 
+// processSalt is made once, so that a reload without a configured salt still
+// recognises its keys.
+var processSalt = sync.OnceValue(func() []byte { //nolint:gochecknoglobals // computed once
+	salt := make([]byte, sha256.Size)
+	rand.Read(salt) //nolint:errcheck // documented never to fail
+	return salt
+})
+
 var providerName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`) //nolint:gochecknoglobals // a constant pattern
 
 // New makes a pool. It starts no goroutine and needs no closing.
@@ -103,22 +113,24 @@ func New(o Options) (*Pool, error) {
 	if o.Strategy == "" {
 		o.Strategy = Priority
 	}
-	if o.TrialAfter <= 0 {
+	if o.TrialAfter <= 0 || o.TrialAfter > maxBackoff {
 		o.TrialAfter = maxBackoff
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if len(o.Salt) == 0 {
-		o.Salt = make([]byte, sha256.Size)
-		rand.Read(o.Salt) //nolint:errcheck // documented never to fail
+		o.Salt = processSalt()
 	}
 	p := &Pool{
 		provider: o.Provider, host: o.Host, opts: o, book: newBook(),
 		log: o.Logger.With(slog.String("provider", o.Provider)),
 	}
 	for i, k := range o.Keys {
-		m := &member{id: k.ID, secret: k.Secret, hint: Hint(k.Secret), organization: k.Organization, projectName: k.Project, models: k.Models, index: i, print: p.fingerprint(k.Secret)}
+		m := &member{
+			id: k.ID, secret: k.Secret, hint: Hint(k.Secret), organization: k.Organization, projectName: k.Project,
+			models: slices.Clone(k.Models), index: i, print: p.fingerprint(k.Secret),
+		}
 		if m.id == "" {
 			m.id = fmt.Sprintf("key-%d", i+1)
 		}
@@ -166,6 +178,9 @@ func (p *Pool) checkKeys() error {
 		}
 		if j, doubled := prints[m.print]; doubled {
 			return fmt.Errorf("keypool: provider %q: keys[%d] and keys[%d] have the same secret", p.provider, j, i)
+		}
+		if !utf8.ValidString(m.id) {
+			return fmt.Errorf("keypool: provider %q: keys[%d]: the id %q is not valid UTF-8", p.provider, i, m.id)
 		}
 		ids[m.id], prints[m.print] = i, i
 		for _, pattern := range m.models {

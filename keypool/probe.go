@@ -78,6 +78,7 @@ func (p *Pool) dueProbes(now time.Time) []target {
 	return due
 }
 
+// probe asks about one condemned domain and remembers the answer.
 func (p *Pool) probe(ctx context.Context, t target) {
 	sent := time.Now()
 	asking, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -100,7 +101,7 @@ func (p *Pool) probe(ctx context.Context, t target) {
 		t.block.probeAt = now.Add(backoff(firstProbe, t.block.probes))
 	default:
 		t.block.probes++
-		p.schedule(t.block, now)
+		b.schedule(t.block, now)
 	}
 	b.mu.Unlock()
 	p.report(events)

@@ -37,7 +37,7 @@ const (
 // reloads; providers never share one, so a walk takes no lock another provider holds.
 type book struct {
 	mu      sync.Mutex
-	members []*member // of the newest pool
+	newest  *Pool // whose keys are counted and whose probes revive them
 	domains map[domainID]*domain
 	denials denials
 	// settleAt is the earliest deadline in force: before it no key changes state
@@ -59,20 +59,21 @@ func (b *book) tell(now time.Time) bool {
 
 type domainID struct {
 	level verdict.Level
-	name  string // the organization or project, or a key's fingerprint
+	name  string // the host and organization or project, or a key's fingerprint
 }
 
 // domain is whom a verdict can be about: a key, or the project or organization
 // that several keys belong to.
 type domain struct {
 	whole   block
+	level   verdict.Level
 	models  map[string]*block
 	success time.Time // of the last good answer
 
 	// Of a key's own domain only:
-	state    State // as last settled and counted
-	inflight int
-	served   int64
+	state     State     // as last settled and counted
+	recovered time.Time // when that last became Valid
+	inflight  int
 }
 
 // block is what keeps a domain out, as a whole or for one model. A closed one is
@@ -90,8 +91,8 @@ type block struct {
 	probeAt   time.Time     // when a condemned key is probed next; zero: trials only
 	probes    int           // failed probes or trials since the last success
 	probing   bool
-	trial     *Lease // the one request that tries now
-	waiters   []chan struct{}
+	trial     *Lease          // the one request that tries now
+	waiters   []chan struct{} // who wait for it, the first come first
 }
 
 func (b *block) inForce(now time.Time) bool {
@@ -212,16 +213,13 @@ func (d *domain) block(model string, now time.Time) *block {
 	return b
 }
 
-// evict drops the model block that matters least: a closed one, else the one that
-// ends first.
+// evict drops the model block that matters least: one that has ended, else the one
+// that ends first. Its trial, if one runs, ends it for those who wait.
 func (d *domain) evict(now time.Time) {
 	var victim string
 	var end time.Time
 	for model, b := range d.models {
-		if b.trial != nil {
-			continue
-		}
-		if !b.inForce(now) {
+		if !b.inForce(now) && b.trial == nil {
 			victim = model
 			break
 		}
@@ -269,7 +267,7 @@ func (b *book) note(bl *block, now time.Time) {
 // reports what has really changed: a transition for reason, or a recovery via.
 func (b *book) recount(now time.Time, reason verdict.Reason, via via) []event {
 	var events []event
-	for _, m := range b.members {
+	for _, m := range b.newest.members {
 		was, is := m.key.state, m.stateAt(now)
 		if was == is {
 			continue
@@ -277,6 +275,7 @@ func (b *book) recount(now time.Time, reason verdict.Reason, via via) []event {
 		m.key.state = is
 		e := event{member: m, state: is, reason: reason, until: m.until(now)}
 		if is == Valid {
+			m.key.recovered = now
 			b.series.recoveries[via].Add(1)
 			e.via = viaWords[via]
 		} else {
@@ -334,12 +333,9 @@ func (p *Pool) report(events []event) {
 	}
 }
 
-// backoff doubles from first to an hour, less up to a tenth so that keys do not
-// come in step.
+// backoff doubles from first to an hour, with up to a tenth more so that keys do
+// not come in step.
 func backoff(first time.Duration, failures int) time.Duration {
-	d := maxBackoff
-	if failures < 16 {
-		d = min(first<<failures, maxBackoff)
-	}
-	return d - time.Duration(rand.Int64N(int64(d)/10)) //nolint:gosec // jitter
+	d := min(first<<min(failures, 16), maxBackoff*10/11)
+	return d + time.Duration(rand.Int64N(int64(d)/10)) //nolint:gosec // jitter
 }

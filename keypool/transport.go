@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -33,7 +34,9 @@ type TransportOptions struct {
 
 // Transport is an http.RoundTripper over a key pool: it puts a key on each request
 // and, when the answer speaks against the key, sends the request with another one.
-// Errors inside a stream that has begun with a 200 are not looked into.
+// Whatever credential and Host the request bears are replaced, and it goes to the
+// pool's host or nowhere. Errors inside a stream that has begun with a 200 are not
+// looked into.
 type Transport struct {
 	pool    *Pool
 	base    http.RoundTripper
@@ -42,8 +45,8 @@ type Transport struct {
 
 // NewTransport makes a Transport.
 func NewTransport(o TransportOptions) (*Transport, error) {
-	if o.Pool == nil {
-		return nil, errors.New("keypool: TransportOptions.Pool is nil")
+	if o.Pool == nil || o.Pool.borrowed {
+		return nil, errors.New("keypool: TransportOptions.Pool must be a pool made with New")
 	}
 	if o.Base == nil {
 		o.Base = http.DefaultTransport //nolint:forbidigo // the documented default
@@ -62,9 +65,9 @@ func (e *refusedError) Error() string { return "upstream answered " + e.resp.Sta
 // RoundTrip implements http.RoundTripper. Its error is *ExhaustedError when no key
 // can serve the request now, *ModelError when none ever will.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !t.pool.borrowed && req.URL.Host != t.pool.host {
+	if err := t.bound(req); err != nil {
 		closeBody(req)
-		return nil, fmt.Errorf("keypool: the keys of %s are for %s only, not for %s", t.pool.provider, t.pool.host, req.URL.Host)
+		return nil, err
 	}
 	body, err := t.readBody(req)
 	if err != nil {
@@ -75,40 +78,67 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		want.Model = req.URL.Path
 	}
 	var resp *http.Response
+	var refusals []*refusedError
 	err = t.pool.Do(req.Context(), want, func(ctx context.Context, l *Lease) (verdict.Verdict, error) {
 		v, r, err := t.send(ctx, req, body, l)
+		if refused, ok := errors.AsType[*refusedError](err); ok {
+			refusals = append(refusals, refused)
+		}
 		resp = r
 		return v, err
 	})
-	if refused, ok := errors.AsType[*refusedError](err); ok {
+	refused, ok := errors.AsType[*refusedError](err)
+	for _, r := range refusals {
+		if r != refused {
+			_ = r.resp.Body.Close()
+		}
+	}
+	if ok {
 		return refused.resp, nil
 	}
 	return resp, err
 }
 
-// send makes one attempt. A good answer's body releases the lease.
+// bound refuses to carry a key to another host, or by a redirect out of TLS.
+func (t *Transport) bound(req *http.Request) error {
+	if req.URL.Host != t.pool.host {
+		return fmt.Errorf("keypool: the keys of %s are for %s only, not for %s", t.pool.provider, t.pool.host, req.URL.Host)
+	}
+	if from := req.Response; from != nil && from.Request != nil && from.Request.URL.Scheme != req.URL.Scheme {
+		return fmt.Errorf("keypool: a redirect must not carry the keys of %s from %s to %s", t.pool.provider, from.Request.URL.Scheme, req.URL.Scheme)
+	}
+	return nil
+}
+
+// send makes one attempt. The body of an answer that is no error releases the lease.
 func (t *Transport) send(ctx context.Context, req *http.Request, body []byte, l *Lease) (verdict.Verdict, *http.Response, error) {
 	out := req.Clone(ctx)
 	out.GetBody = nil // the transport must not resend by itself
+	out.Host = ""     // the URL's
 	if body != nil {
 		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
 	SetKey(out.Header, t.pool.opts.Family, l.Secret())
 	resp, err := t.base.RoundTrip(out)
 	if err != nil {
-		if !resendable(req) {
+		if !resendable(req) && !unsent(err) {
 			return verdict.Verdict{Action: verdict.Stop, Reason: verdict.UpstreamError}, nil, err
 		}
 		return verdict.Broken(), nil, err
 	}
+	answer := verdict.Answer{Status: resp.StatusCode, Header: resp.Header, Now: time.Now()}
 	if resp.StatusCode < http.StatusBadRequest {
 		resp.Body = &leasedBody{ReadCloser: resp.Body, lease: l}
-		return verdict.Success(), resp, nil
+		return verdict.Classify(t.pool.opts.Family, answer), resp, nil
 	}
-	data, rest := ReadErrorBody(resp.Body)
-	v := verdict.Classify(t.pool.opts.Family, verdict.Answer{Status: resp.StatusCode, Header: resp.Header, Body: data, Now: time.Now()})
-	resp.Body = rest
-	return v, nil, &refusedError{resp}
+	answer.Body, resp.Body = ReadErrorBody(resp.Body)
+	return verdict.Classify(t.pool.opts.Family, answer), nil, &refusedError{resp}
+}
+
+// unsent says that no connection was made, so that nothing can have arrived.
+func unsent(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
 }
 
 // resendable says that nothing is created twice when the fate of a request that

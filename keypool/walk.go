@@ -34,26 +34,20 @@ type walk struct {
 
 	asked      []asked
 	outside    []*domain // scopes this request need not be asked in again
-	denials    []pendingDenial
+	denials    []denial
 	suspects   []suspect
-	impatient  bool // has waited for a trial long enough
 	last       *member
 	reason     verdict.Reason // of the last verdict: why the call moves on
 	handed     int
 	refusal    error // the last answer that refused the request itself
 	failure    error // the last answer of an upstream that failed
-	failedOn   *member
 	resends    int
 	restarts   int
 	paused     bool          // has just waited to send again
 	waited     time.Duration // for a cooling key
 	patience   time.Duration // spent on other requests' trials
+	turn       *block        // whose trial this walk may be now, having waited for one
 	toldDenied bool          // a key known to be denied has been asked for its answer
-}
-
-type pendingDenial struct {
-	denial
-	level verdict.Level
 }
 
 type suspect struct {
@@ -62,38 +56,45 @@ type suspect struct {
 	status int
 }
 
-// pick chooses the next key under the book's lock: first a key whose trial is due,
-// then by the strategy. wait is set when only keys that others are trying are left.
-func (w *walk) pick(now time.Time) (m *member, wait chan struct{}) {
-	var best *member
-	var trying *block
+// pick chooses the next key under the book's lock: a key whose trial is due, else
+// by the strategy one that is free, else one that another call is trying: as soon
+// as that trial has had its time. Until then trying is its block.
+func (w *walk) pick(now time.Time) (m *member, trying *block) {
+	var best, tried *member
+	model := clip(w.want.Model)
 	n := len(w.pool.members)
 	for i := range n {
 		c := w.pool.members[(w.start+i)%n]
-		if w.asked[c.index] != unasked || w.isOutside(c) || !c.admits(w.want.Model) {
-			continue
-		}
-		if w.pool.book.denials.denied(c, w.want.Model, w.want.Endpoint, now) {
+		if w.asked[c.index] != unasked || !c.admits(w.want.Model) || w.isOutside(c) ||
+			w.pool.book.denials.denied(c, model, w.want.Endpoint, now) {
 			continue
 		}
 		r := free
 		if w.pool.book.trouble > 0 {
-			r = c.ready(clip(w.want.Model), now)
+			r = c.ready(model, now)
 		}
-		switch {
-		case r == due:
+		switch r {
+		case due:
 			return c, nil
-		case r <= halfOpen || (r == busy && w.impatient):
+		case free, halfOpen:
 			best = w.better(best, c)
-		case r == busy && trying == nil:
-			trying = c.tried(clip(w.want.Model))
+		case busy:
+			tried = w.better(tried, c)
+		case blocked:
 		}
 	}
-	if best == nil && trying != nil {
-		wait = make(chan struct{})
-		trying.waiters = append(trying.waiters, wait)
+	if best != nil || tried == nil {
+		return best, nil
 	}
-	return best, wait
+	if b := tried.tried(model); b != nil && w.patienceWith(b, now) > 0 {
+		return nil, b
+	}
+	return tried, nil
+}
+
+// patienceWith is how long this call still waits for the trial that runs.
+func (w *walk) patienceWith(b *block, now time.Time) time.Duration {
+	return trialPatience - max(w.patience, now.Sub(b.trial.sent))
 }
 
 // better compares two usable keys, the first found before the second.
@@ -104,10 +105,10 @@ func (w *walk) better(a, b *member) *member {
 	return a
 }
 
-func (m *member) tried(model string) *block {
-	var found *block
+// tried is the block of a busy key on which the latest trial runs.
+func (m *member) tried(model string) (found *block) {
 	m.blocks(model, func(b *block) {
-		if b.trial != nil && found == nil {
+		if b.trial != nil && (found == nil || b.trial.sent.After(found.trial.sent)) {
 			found = b
 		}
 	})
@@ -132,7 +133,6 @@ func (w *walk) pickDenied(now time.Time) *member {
 	for _, m := range w.pool.members {
 		if w.asked[m.index] == unasked && !w.isOutside(m) && m.admits(w.want.Model) &&
 			w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now) && m.ready(clip(w.want.Model), now) <= halfOpen {
-			w.toldDenied = true
 			return m
 		}
 	}
@@ -159,41 +159,8 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 		w.pool.book.series.failover(w.reason)
 	}
 	w.last = m
-	w.handed++
-	return l
-}
-
-// soonest is the earliest permitted try among the eligible keys that return by a
-// deadline.
-func (w *walk) soonest(now time.Time) (time.Time, bool) {
-	var at time.Time
-	for _, m := range w.pool.members {
-		if !m.admits(w.want.Model) || w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now) {
-			continue
-		}
-		t, ok := m.returns(clip(w.want.Model), now)
-		if ok && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
+	if w.asked[m.index] == unasked {
+		w.handed++
 	}
-	return at, !at.IsZero()
-}
-
-// returns is when the key may be used again for the model; ok is false if nothing
-// cools it, or if no deadline ends what keeps it out.
-func (m *member) returns(model string, now time.Time) (at time.Time, ok bool) {
-	dead := false
-	m.blocks(model, func(b *block) {
-		if !b.inForce(now) {
-			return
-		}
-		if b.permanent {
-			dead = true
-			return
-		}
-		if t := b.nextTry(); t.After(at) {
-			at = t
-		}
-	})
-	return at, !dead && !at.IsZero()
+	return l
 }
