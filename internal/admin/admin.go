@@ -1,0 +1,115 @@
+// Package admin serves the operator's side: metrics, health, readiness, reload,
+// and what else is mounted. It answers this machine only.
+package admin
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"keybridge/internal/auth"
+)
+
+// Options are what the handler shows and does. All but Mounts are required.
+type Options struct {
+	Gatherer prometheus.Gatherer
+	// Ready returns what the gateway still waits for or why it no longer takes
+	// requests ("starting", "draining"); nil when it is ready.
+	Ready func() error
+	// Reload reads the configuration again. Its error is shown whole: it names what
+	// is wrong in the file and holds no secret.
+	Reload func() error
+	// Mounts are handlers under a path such as "/simulator"; they see the path
+	// without it.
+	Mounts map[string]http.Handler
+	Log    *slog.Logger
+}
+
+// New returns the handler of the admin listener.
+func New(o Options) http.Handler {
+	mux := http.NewServeMux()
+	scrape := promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
+		ErrorHandling: promhttp.ContinueOnError, // half of the metrics is better than none
+		ErrorLog:      scrapeLog{o.Log},
+	})
+	mux.Handle("GET /metrics", scrape)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := o.Ready(); err != nil {
+			answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	mux.HandleFunc("POST /-/reload", func(w http.ResponseWriter, r *http.Request) {
+		if remote(r) {
+			answer(w, http.StatusForbidden, "The configuration can only be reloaded from this machine.")
+			return
+		}
+		if err := o.Reload(); err != nil {
+			answer(w, http.StatusInternalServerError, "The configuration was not reloaded, the old one stays in force:\n"+err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "reloaded")
+	})
+	index := []string{
+		"GET  /metrics   for Prometheus",
+		"GET  /healthz   200 while the process runs",
+		"GET  /readyz    200 when requests are served, else 503 and why",
+		"POST /-/reload  read the configuration again",
+	}
+	paths := make([]string, 0, len(o.Mounts))
+	for path, h := range o.Mounts {
+		path = strings.TrimSuffix(path, "/")
+		mux.Handle(path+"/", http.StripPrefix(path, h))
+		paths = append(paths, "     "+path+"/")
+	}
+	slices.Sort(paths)
+	page := "Keybridge, the operator's side.\n\n" + strings.Join(append(index, paths...), "\n")
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, page)
+	})
+	return local(mux)
+}
+
+// local lets only local programs through.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := auth.LocalOnly(r); f != nil {
+			answer(w, f.Status(), "The operator's side answers local programs only: use http://127.0.0.1 or http://localhost, and no other site's page.")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// remote says whether the connection is known to come from another machine.
+func remote(r *http.Request) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && !from.Addr().Unmap().IsLoopback() // a local socket has no such address
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n") // the reader has gone: nobody to tell
+}
+
+// scrapeLog writes what promhttp says to the gateway's log.
+type scrapeLog struct{ log *slog.Logger }
+
+// Println implements promhttp.Logger.
+func (l scrapeLog) Println(v ...any) {
+	l.log.Error("metrics could not be gathered whole", slog.String("err", strings.TrimSpace(fmt.Sprintln(v...))))
+}
