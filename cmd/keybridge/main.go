@@ -12,9 +12,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/alecthomas/kong"
-
+	"keybridge/internal/app"
 	"keybridge/internal/config"
+
+	"github.com/alecthomas/kong"
 )
 
 // The exit codes.
@@ -27,7 +28,7 @@ const (
 func main() { os.Exit(runMain(serve)) }
 
 // runMain is the command with its process's signals, streams and environment.
-func runMain(gateway func(context.Context, options) error) int {
+func runMain(gateway func(context.Context, app.Options) error) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := make(chan os.Signal, 1)
@@ -43,7 +44,7 @@ func runMain(gateway func(context.Context, options) error) int {
 
 // program is the command with all it touches of its process.
 type program struct {
-	serve          func(context.Context, options) error
+	serve          func(context.Context, app.Options) error
 	env            config.Env
 	stdout, stderr io.Writer
 }
@@ -76,9 +77,11 @@ func (p program) run(ctx context.Context, args []string) int {
 		return p.fail(err)
 	}
 	parsed, err := parser.Parse(args)
-	path, given := configPath(c.Serve.Config)
-	if err == nil && given && path == "" {
-		err = errors.New("--config: no file is named") // an unset shell variable must not start something else
+	var file string
+	if c.Serve.Config != nil {
+		if file = *c.Serve.Config; file == "" && err == nil {
+			err = errors.New("--config: no file is named") // an unset shell variable must not start something else
+		}
 	}
 	switch {
 	case printed:
@@ -93,19 +96,12 @@ func (p program) run(ctx context.Context, args []string) int {
 	case "version":
 		_, err = fmt.Fprintln(p.stdout, build().line())
 	default:
-		err = p.serve(ctx, options{ConfigPath: path, Env: p.env, Stdout: p.stdout, Stderr: p.stderr, Version: build().version})
+		err = p.serve(ctx, app.Options{ConfigPath: file, Env: p.env, Stdout: p.stdout, Stderr: p.stderr, Version: build().version})
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = nil // stopped because it was told to
 		}
 	}
 	return p.fail(err)
-}
-
-func configPath(flag *string) (path string, given bool) {
-	if flag == nil {
-		return "", false
-	}
-	return *flag, true
 }
 
 // check prints the effective configuration of a file.

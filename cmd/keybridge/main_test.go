@@ -13,10 +13,11 @@ import (
 	"syscall"
 	"testing"
 
+	"keybridge/internal/app"
+	"keybridge/internal/config"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"keybridge/internal/config"
 )
 
 func TestMain(m *testing.M) {
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 		"keybridge": main,
 		// keybridge-stuck is the command over a gateway that takes for ever to stop.
 		"keybridge-stuck": func() {
-			os.Exit(runMain(func(ctx context.Context, o options) error {
+			os.Exit(runMain(func(ctx context.Context, o app.Options) error {
 				fmt.Fprintln(o.Stdout, "serving")
 				<-ctx.Done()
 				fmt.Fprintln(o.Stdout, "stopping")
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 		},
 		// keybridge-tidy is the command over a gateway that stops when it is told to.
 		"keybridge-tidy": func() {
-			os.Exit(runMain(func(ctx context.Context, o options) error {
+			os.Exit(runMain(func(ctx context.Context, o app.Options) error {
 				fmt.Fprintln(o.Stdout, "serving")
 				<-ctx.Done()
 				return fmt.Errorf("listener: %w", ctx.Err())
@@ -79,9 +80,9 @@ func TestServe(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var stdout, stderr strings.Builder
-			var got *options
+			var got *app.Options
 			p := program{
-				serve: func(_ context.Context, o options) error {
+				serve: func(_ context.Context, o app.Options) error {
 					got = &o
 					if tt.cancelled {
 						cancel()
@@ -187,12 +188,16 @@ func TestIdentify(t *testing.T) {
 		{"tree without revision", debug.BuildInfo{Main: debug.Module{Version: "(devel)"}}, identity{version: "devel"}, "keybridge devel go"},
 		{"test binary", debug.BuildInfo{}, identity{version: "devel"}, "keybridge devel go"},
 		{
-			"changed tree", debug.BuildInfo{Settings: []debug.BuildSetting{setting("vcs.revision", "0123456789abcdef0123"), setting("vcs.modified", "true")}},
-			identity{"devel", "0123456789ab", true}, "keybridge devel revision 0123456789ab with local changes go",
+			"changed tree",
+			debug.BuildInfo{Settings: []debug.BuildSetting{setting("vcs.revision", "0123456789abcdef0123"), setting("vcs.modified", "true")}},
+			identity{"devel", "0123456789ab", true},
+			"keybridge devel revision 0123456789ab with local changes go",
 		},
 		{
-			"release", debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{setting("vcs.revision", "0123"), setting("vcs.modified", "false")}},
-			identity{"v1.2.3", "0123", false}, "keybridge v1.2.3 revision 0123 go",
+			"release",
+			debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{setting("vcs.revision", "0123"), setting("vcs.modified", "false")}},
+			identity{"v1.2.3", "0123", false},
+			"keybridge v1.2.3 revision 0123 go",
 		},
 	}
 	for _, tt := range tests {

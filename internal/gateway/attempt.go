@@ -114,6 +114,9 @@ func (x *exchange) unanswered(ctx context.Context, err error) (verdict.Verdict, 
 	if f, ok := errors.AsType[*fault.Error](err); ok { // the client's body
 		return stop, f
 	}
+	if x.r.Context().Err() != nil { // the client's own doing
+		return verdict.Verdict{Action: verdict.Stop}, err
+	}
 	v, f := x.broken(ctx, err)
 	sent, ok := errors.AsType[*upstream.SendError](err)
 	ambiguous := !ok || sent.Written

@@ -1,0 +1,260 @@
+// Package app puts the rooms together: it reads the configuration, builds what
+// requests need as one immutable snapshot, serves it, replaces it on reload, and
+// takes everything down in the reverse order.
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"keybridge/internal/admin"
+	"keybridge/internal/config"
+	"keybridge/internal/gateway"
+	"keybridge/internal/ledger"
+	"keybridge/internal/metrics"
+	"keybridge/internal/simulator"
+	"keybridge/internal/upstream"
+	"keybridge/keypool"
+)
+
+// Options are what an App is made of. Only Env is required.
+type Options struct {
+	ConfigPath string // empty: the environment is the configuration
+	Env        config.Env
+	Stdout     io.Writer
+	Stderr     io.Writer
+	Version    string
+	// Drain bounds how long running requests may go on after a stop. Zero: 25 s.
+	Drain time.Duration
+	// Listen and Dial replace the network of the listeners and of the upstreams.
+	Listen func(network, address string) (net.Listener, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	// Ledger is told of every exchange besides the metrics and the access log.
+	Ledger ledger.Listener
+	// Tools are offered to conversations; nil: none.
+	Tools gateway.Tools
+}
+
+const (
+	defaultDrain  = 25 * time.Second
+	lastWords     = 2 * time.Second // for what was cut off to say so
+	headPatience  = 10 * time.Second
+	idleKeepAlive = 2 * time.Minute
+	maxHeader     = 1 << 20
+)
+
+// App is one running gateway.
+type App struct {
+	o          Options
+	log        *slog.Logger
+	level      slog.LevelVar
+	registry   *prometheus.Registry
+	keyMetrics *keypool.Metrics
+	metrics    *metrics.Metrics
+	client     *upstream.Client
+	salt       []byte
+	simulation *simulation // nil: real providers
+
+	reloading sync.Mutex
+	current   atomic.Pointer[state]
+	stopping  atomic.Bool
+	served    chan error
+	onStop    []func(context.Context)
+	addresses map[string]net.Addr
+}
+
+// state is what a reload replaces.
+type state struct {
+	config   *config.Config
+	snapshot *gateway.Snapshot
+}
+
+// New reads the configuration and builds everything that can fail; nothing listens
+// yet but the built-in simulator, if it is needed.
+func New(o Options) (*App, error) {
+	a := &App{
+		o: withDefaults(o), registry: prometheus.NewRegistry(), salt: make([]byte, 32),
+		served: make(chan error, 2), addresses: map[string]net.Addr{},
+	}
+	rand.Read(a.salt) //nolint:errcheck // documented never to fail
+	c, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	a.log = newLogger(a.o.Stderr, c.Log.Format, &a.level)
+	a.level.Set(c.Log.Level)
+	prefixed := prometheus.WrapRegistererWithPrefix("keybridge_", a.registry)
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.metrics = metrics.New(prefixed)
+	if a.keyMetrics, err = keypool.NewMetrics(prefixed, a.KeyPools); err != nil {
+		return nil, fmt.Errorf("register the pools' metrics: %w", err)
+	}
+	a.client = upstream.NewClient(upstream.Options{DialContext: a.o.Dial})
+	a.stop(func(context.Context) { a.client.CloseIdle() })
+	if len(c.Providers) == 0 && a.o.ConfigPath == "" {
+		if err := a.simulate(c); err != nil {
+			a.Stop(context.Background())
+			return nil, err
+		}
+	}
+	if err := a.install(c); err != nil {
+		a.Stop(context.Background())
+		return nil, err
+	}
+	return a, nil
+}
+
+func withDefaults(o Options) Options {
+	if o.Stdout == nil {
+		o.Stdout = io.Discard
+	}
+	if o.Stderr == nil {
+		o.Stderr = io.Discard
+	}
+	if o.Drain <= 0 {
+		o.Drain = defaultDrain
+	}
+	if o.Listen == nil {
+		o.Listen = net.Listen //nolint:noctx // listening takes no time
+	}
+	return o
+}
+
+func newLogger(w io.Writer, f config.Format, level slog.Leveler) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if f == config.JSON {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// KeyPools lists the pools in use.
+func (a *App) KeyPools() []*keypool.Pool {
+	if s := a.current.Load(); s != nil {
+		return s.snapshot.KeyPools()
+	}
+	return nil
+}
+
+// Gatherer reads the metrics.
+func (a *App) Gatherer() prometheus.Gatherer { return a.registry }
+
+// Simulator is the built-in simulator, nil when real providers are configured.
+func (a *App) Simulator() *simulator.Simulator {
+	if a.simulation == nil {
+		return nil
+	}
+	return a.simulation.simulator
+}
+
+// stop has f called when the app stops, before everything registered earlier.
+func (a *App) stop(f func(context.Context)) { a.onStop = append(a.onStop, f) }
+
+// Start listens and serves.
+func (a *App) Start() error {
+	c := a.current.Load().config
+	probing, cancel := context.WithCancel(context.Background())
+	var background sync.WaitGroup
+	background.Go(func() { keypool.RunProbes(probing, a.KeyPools) })
+	a.stop(func(context.Context) { cancel(); background.Wait() })
+
+	if err := a.serve("admin", c.Admin, a.adminHandler()); err != nil {
+		return err
+	}
+	listeners := ledger.Fanout{a.metrics, accessLog{a.log}}
+	if a.o.Ledger != nil {
+		listeners = append(listeners, a.o.Ledger)
+	}
+	data := gateway.New(gateway.Options{
+		Snapshot: func() *gateway.Snapshot { return a.current.Load().snapshot },
+		Client:   a.client, Ledger: listeners, Logger: a.log, Tools: a.o.Tools,
+	})
+	if err := a.serve("listen", c.Listen, data); err != nil {
+		return err
+	}
+	a.greet(c)
+	return nil
+}
+
+// serve runs one HTTP server. It drains when the app stops: no new connections,
+// then the bound, then the cut, which streams still tell their clients of.
+func (a *App) serve(setting, address string, h http.Handler) error {
+	ln, err := a.o.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%s: %s cannot be listened on: %w: free the port, or set another one", setting, address, err)
+	}
+	a.addresses[setting] = ln.Addr()
+	base, cut := context.WithCancelCause(context.Background())
+	srv := &http.Server{
+		Handler: h, BaseContext: func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: headPatience, IdleTimeout: idleKeepAlive, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			a.served <- fmt.Errorf("%s: %w", setting, err)
+		}
+	})
+	a.stop(func(ctx context.Context) {
+		if srv.Shutdown(ctx) != nil {
+			cut(gateway.ErrStopping)
+			last, cancel := context.WithTimeout(context.Background(), lastWords)
+			_ = srv.Shutdown(last) // whoever is still there is closed next
+			cancel()
+		}
+		_ = srv.Close() // nothing is left that could be lost
+		cut(gateway.ErrStopping)
+		serving.Wait()
+	})
+	return nil
+}
+
+func (a *App) adminHandler() http.Handler {
+	mounts := map[string]http.Handler{}
+	if a.simulation != nil {
+		mounts["/simulator"] = a.simulation.simulator.Admin()
+	}
+	return admin.New(admin.Options{Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Mounts: mounts, Log: a.log})
+}
+
+func (a *App) ready() error {
+	if a.stopping.Load() {
+		return errors.New("the gateway is stopping")
+	}
+	return nil
+}
+
+// Address is where a listener listens: "listen" or "admin".
+func (a *App) Address(setting string) string {
+	if addr := a.addresses[setting]; addr != nil {
+		return addr.String()
+	}
+	return ""
+}
+
+// Stop takes everything down in the reverse order. Running requests may go on
+// until the drain's bound or the context's end.
+func (a *App) Stop(ctx context.Context) {
+	a.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, a.o.Drain)
+	defer cancel()
+	for len(a.onStop) > 0 {
+		last := len(a.onStop) - 1
+		f := a.onStop[last]
+		a.onStop = a.onStop[:last]
+		f(ctx)
+	}
+}
