@@ -22,7 +22,7 @@ func (opaque) Peek(body []byte) (Peeked, error) {
 	err := Walk(body, func(name, value []byte, at int) error {
 		if member(name) == "model" {
 			models++
-			p.Model, _ = modelOf(value, at) //nolint:errcheck // "" is the answer then
+			p.Model, _ = modelOf(value, at) // "" if it is none
 		}
 		return nil
 	})

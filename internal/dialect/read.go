@@ -3,10 +3,10 @@ package dialect
 import (
 	"bytes"
 
-	"github.com/tidwall/gjson"
-
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
+
+	"github.com/tidwall/gjson"
 )
 
 // TypeOf is what a server-sent event says it is: its name, or, from upstreams
@@ -16,8 +16,8 @@ func TypeOf(e wire.Event) string {
 		return e.Name
 	}
 	if rest, ok := bytes.CutPrefix(e.Data, []byte(`{"type":"`)); ok {
-		if i := bytes.IndexByte(rest, '"'); i >= 0 {
-			return string(rest[:i])
+		if name, _, closed := bytes.Cut(rest, []byte{'"'}); closed {
+			return string(name)
 		}
 	}
 	return gjson.GetBytes(e.Data, "type").Str

@@ -81,32 +81,39 @@ func TestChunksAfterTheFirstContent(t *testing.T) {
 	}{
 		"more content": {
 			`{"choices":[{"index":0,"delta":{"content":"\"usage\":{\"error\":{"},"finish_reason":null}],"usage":null}`,
-			dialect.Content, llm.Turn{},
+			dialect.Content,
+			llm.Turn{},
 		},
 		"spaced as Python does": {
 			`{"choices": [{"index": 0, "delta": {"content": "b"}, "finish_reason": null}], "usage": null, "error": null}`,
-			dialect.Content, llm.Turn{},
+			dialect.Content,
+			llm.Turn{},
 		},
 		"usage beside content": {
 			`{"choices": [{"index": 0, "delta": {"content": "b"}}], "usage": {"prompt_tokens": 7}}`,
-			dialect.Content, llm.Turn{Usage: llm.Usage{Input: 7}, Reported: true},
+			dialect.Content,
+			llm.Turn{Usage: llm.Usage{Input: 7}, Reported: true},
 		},
 		"the end beside content": {
 			`{"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop"}]}`,
-			dialect.Content, llm.Turn{Stop: "stop", Complete: true},
+			dialect.Content,
+			llm.Turn{Stop: "stop", Complete: true},
 		},
 		"the end of one and a new choice": {
 			`{"choices":[{"index":0,"delta":{},"finish_reason":"stop"},{"index":1,"delta":{"content":"b"}}]}`,
-			dialect.Content, llm.Turn{Stop: "stop"},
+			dialect.Content,
+			llm.Turn{Stop: "stop"},
 		},
 		"an error at the end of a chunk": {
 			`{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}],"error" : {"message":"x"}}`,
-			dialect.Failure, llm.Turn{Stop: "error"},
+			dialect.Failure,
+			llm.Turn{Stop: "error"},
 		},
 		"an error that is a text": {`{"error":"overloaded"}`, dialect.Failure, llm.Turn{}},
 		"a chunk cut short": {
 			`{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]`,
-			dialect.Content, llm.Turn{},
+			dialect.Content,
+			llm.Turn{},
 		},
 	}
 	for name, tt := range tests {

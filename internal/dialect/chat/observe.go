@@ -3,12 +3,12 @@ package chat
 import (
 	"bytes"
 
-	"github.com/tidwall/gjson"
-
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
+
+	"github.com/tidwall/gjson"
 )
 
 // maxChoices bounds what is remembered of an answer; the API allows 128.

@@ -13,12 +13,12 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/google/go-cmp/cmp"
-
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Suite is a dialect with answers of its API.
@@ -49,8 +49,8 @@ type Body struct {
 	Turn llm.Turn
 }
 
-// Letters names the kinds as Stream.Kinds does.
-var letters = map[dialect.Kind]byte{
+// letters names the kinds as Stream.Kinds does.
+var letters = map[dialect.Kind]byte{ //nolint:gochecknoglobals // a constant table
 	dialect.Preamble: 'P', dialect.Content: 'C', dialect.Failure: 'F', dialect.End: 'E',
 }
 
@@ -104,7 +104,7 @@ func files(t testing.TB) []string {
 
 func read(t testing.TB, file string) []byte {
 	t.Helper()
-	body, err := os.ReadFile(filepath.Join("testdata", file))
+	body, err := os.ReadFile(filepath.Join("testdata", file)) //nolint:gosec // the suites' own fixtures
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,13 +198,13 @@ func (s Suite) pings(t *testing.T, st Stream, body []byte) {
 	t.Helper()
 	ping := s.Dialect.Ping()
 	with := bytes.Clone(ping.Raw)
-	kinds := "P"
+	kinds := []byte("P")
 	for i, e := range cut(t, body) {
 		with = append(append(with, e...), ping.Raw...)
-		kinds += strings.ToUpper(st.Kinds[i:i+1]) + "P"
+		kinds = append(kinds, strings.ToUpper(st.Kinds)[i], 'P')
 	}
 	got, o := watch(t, s.Dialect, wire.SSE, bytes.NewReader(with))
-	if got != kinds {
+	if got != string(kinds) {
 		t.Errorf("with pings: kinds %s, want %s", got, kinds)
 	}
 	if diff := cmp.Diff(st.Turn, o.Turn()); diff != "" {

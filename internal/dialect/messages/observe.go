@@ -1,12 +1,12 @@
 package messages
 
 import (
-	"github.com/tidwall/gjson"
-
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
+
+	"github.com/tidwall/gjson"
 )
 
 type observer struct {
@@ -69,7 +69,7 @@ func (o *observer) body(data []byte) dialect.Kind {
 
 // member reads the message in the named member of an event.
 func (o *observer) member(data []byte, name string) {
-	//nolint:errcheck // what can be read of a malformed event is read
+	// What can be read of a malformed event is read.
 	_ = dialect.Walk(data, func(n, value []byte, _ int) error {
 		if string(n) == name {
 			_, err := o.message(value)

@@ -3,12 +3,12 @@ package responses
 import (
 	"bytes"
 
-	"github.com/tidwall/gjson"
-
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
+
+	"github.com/tidwall/gjson"
 )
 
 type observer struct {
@@ -43,7 +43,7 @@ func (o *observer) event(e wire.Event) dialect.Kind {
 	case "response.output_text.delta":
 		return dialect.Content
 	case "response.created":
-		_, _ = o.member(e.Data) //nolint:errcheck // what can be read of a malformed event is read
+		_, _ = o.member(e.Data) // what can be read of a malformed event is read
 		return dialect.Preamble
 	case "response.queued", "response.in_progress", "response.output_item.added", "response.content_part.added",
 		"keepalive", "response.keep_alive", "codex.rate_limits":
@@ -57,7 +57,7 @@ func (o *observer) event(e wire.Event) dialect.Kind {
 		o.turn.Complete = true
 		return dialect.End
 	case "response.failed":
-		_, _ = o.member(e.Data) //nolint:errcheck // what can be read of a malformed event is read
+		_, _ = o.member(e.Data) // what can be read of a malformed event is read
 		return dialect.Failure
 	case "error":
 		return dialect.Failure
