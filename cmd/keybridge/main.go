@@ -12,10 +12,10 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/alecthomas/kong"
+
 	"keybridge/internal/app"
 	"keybridge/internal/config"
-
-	"github.com/alecthomas/kong"
 )
 
 // The exit codes.

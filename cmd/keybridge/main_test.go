@@ -13,11 +13,11 @@ import (
 	"syscall"
 	"testing"
 
-	"keybridge/internal/app"
-	"keybridge/internal/config"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"keybridge/internal/app"
+	"keybridge/internal/config"
 )
 
 func TestMain(m *testing.M) {

@@ -35,7 +35,7 @@ type address struct {
 	loopback, any bool
 }
 
-var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`) //nolint:gochecknoglobals // a constant pattern
+var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 func (d *decoder) address(at, s string) (a address, ok bool) {
 	host, port, err := net.SplitHostPort(s)

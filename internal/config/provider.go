@@ -12,15 +12,15 @@ import (
 	"keybridge/keypool/verdict"
 )
 
-var ( //nolint:gochecknoglobals // constant tables
+var (
 	providerName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	keyID        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	headerWord   = regexp.MustCompile(`^[!-~]{0,256}$`)
 
 	// reserved are first segments of paths that are not a provider's.
-	reserved = map[string]bool{"v1": true, "api": true, "healthz": true, "readyz": true, "metrics": true}
+	reserved = map[string]bool{"v1": true, "api": true, "healthz": true, "readyz": true, "metrics": true} //nolint:gochecknoglobals // a constant table
 
-	defaultBase = map[verdict.Family]string{
+	defaultBase = map[verdict.Family]string{ //nolint:gochecknoglobals // a constant table
 		verdict.OpenAI:    "https://api.openai.com/v1",
 		verdict.Anthropic: "https://api.anthropic.com",
 	}
