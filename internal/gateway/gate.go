@@ -37,7 +37,8 @@ func (x *exchange) gate(ctx context.Context, f *flow, late *time.Timer) (verdict
 			x.forward(f, ev, kind)
 			return verdict.Success(), nil
 		case dialect.Preamble:
-			if x.hold(ev) {
+			// A JSON body that is no answer is a cut one, however long.
+			if f.framing == wire.SSE && x.hold(ev) {
 				return verdict.Success(), nil
 			}
 		}
