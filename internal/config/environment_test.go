@@ -81,13 +81,14 @@ func TestFromEnvironment(t *testing.T) {
 	}
 }
 
-// The start without a file has the same defaults as an empty file.
+// The start without a file has the same defaults as a file that says nothing.
 func TestDefaultsAgree(t *testing.T) {
 	t.Parallel()
-	file, err := config.Parse("keybridge.yaml", []byte("providers: []\n"), environment)
+	file, err := config.Parse("keybridge.yaml", []byte("providers: [{name: openai, kind: openai}]\n"), environment)
 	if err != nil {
 		t.Fatal(err)
 	}
+	file.Providers = nil
 	if diff := cmp.Diff(file, config.FromEnvironment(environment)); diff != "" {
 		t.Errorf("(-file +environment):\n%s", diff)
 	}

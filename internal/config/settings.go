@@ -37,7 +37,12 @@ func (d *decoder) config(root ast.Node) *Config {
 				"ping":                d.duration(&c.Stream.Ping),
 				"idle_timeout":        d.duration(&c.Stream.IdleTimeout),
 			}),
-			"providers": d.list(d.provider(&c.Providers)),
+			"providers": func(n ast.Node, at string) {
+				if s, ok := n.(*ast.SequenceNode); ok && len(s.Values) == 0 {
+					d.report(at, "is empty: add a provider (only the start without a file has a simulator)")
+				}
+				d.list(d.provider(&c.Providers))(n, at)
+			},
 		})(root, "")
 	}
 	c.Log.Level = levels[level]
@@ -49,7 +54,7 @@ func (d *decoder) config(root ast.Node) *Config {
 	d.uniqueTokens(c.Tokens)
 	d.checkProviders(c.Providers)
 	if _, ok := root.(ast.MapNode); (ok || root == nil) && !d.written("providers") {
-		d.report("", "no providers: add one under providers (an empty list, providers: [], starts the simulator)")
+		d.report("", "no providers: add one under providers")
 	}
 	return c
 }
