@@ -168,12 +168,10 @@ type failure struct {
 // typed reads the SDK's own error; any other fails the test.
 func typed(t *testing.T, err error) failure {
 	t.Helper()
-	var o *openai.Error
-	if errors.As(err, &o) {
+	if o, ok := errors.AsType[*openai.Error](err); ok {
 		return failure{o.StatusCode, o.Type, o.Code, o.Response.Header.Get("Retry-After")}
 	}
-	var a *anthropic.Error
-	if errors.As(err, &a) {
+	if a, ok := errors.AsType[*anthropic.Error](err); ok {
 		return failure{a.StatusCode, string(a.Type()), "", a.Response.Header.Get("Retry-After")}
 	}
 	t.Fatalf("err = %v (%T), want the SDK's typed error", err, err)

@@ -15,7 +15,7 @@ const text = "Hello from the pool."
 type wire struct {
 	blocking                string
 	preamble, content, rest string
-	streamError             string // the error event of the upstream
+	streamError             string // the error event of the upstream, its number left open
 	cold                    string // the 429 body
 }
 
@@ -38,7 +38,7 @@ var wires = map[string]wire{
 		content: event("response.output_text.delta", `"sequence_number":4,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"Hello from","logprobs":[]`),
 		rest: event("response.output_text.delta", `"sequence_number":5,"item_id":"msg_1","output_index":0,"content_index":0,"delta":" the pool.","logprobs":[]`) +
 			event("response.completed", `"sequence_number":6,"response":`+response("completed", item("completed", `{"type":"output_text","annotations":[],"logprobs":[],"text":"Hello from the pool."}`))),
-		streamError: event("error", `"sequence_number":2,"code":"server_error","message":"The server had an error.","param":null`),
+		streamError: event("error", `"sequence_number":SEQ,"code":"server_error","message":"The server had an error.","param":null`),
 		cold:        `{"error":{"message":"Rate limit reached for gpt-4o-mini. Please try again in 20s.","type":"requests","param":null,"code":"rate_limit_exceeded"}}`,
 	},
 	"/v1/messages": {
@@ -77,6 +77,9 @@ func asked(r *http.Request) (wire, bool) {
 	body, _ := io.ReadAll(r.Body)
 	return wires[r.URL.Path], bytes.Contains(body, []byte(`"stream":true`))
 }
+
+// failAfter is the upstream's error event after n events of a stream.
+func (a wire) failAfter(n string) string { return strings.Replace(a.streamError, "SEQ", n, 1) }
 
 func send(w http.ResponseWriter, contentType string, parts ...string) {
 	w.Header().Set("Content-Type", contentType)
@@ -122,7 +125,7 @@ func rateLimited(w http.ResponseWriter, r *http.Request) {
 func errorFirst(w http.ResponseWriter, r *http.Request) {
 	a, stream := asked(r)
 	if stream {
-		send(w, asSSE, a.streamError)
+		send(w, asSSE, a.failAfter("0"))
 		return
 	}
 	rateLimited(w, r)
@@ -132,7 +135,7 @@ func errorFirst(w http.ResponseWriter, r *http.Request) {
 func errorAfterPreamble(w http.ResponseWriter, r *http.Request) {
 	a, stream := asked(r)
 	if stream {
-		send(w, asSSE, a.preamble, a.streamError)
+		send(w, asSSE, a.preamble, a.failAfter("4"))
 		return
 	}
 	dies(w, r)
@@ -161,7 +164,7 @@ func ends(w http.ResponseWriter, r *http.Request) {
 // errorAfterContent is the upstream's own error after content.
 func errorAfterContent(w http.ResponseWriter, r *http.Request) {
 	if a, stream := asked(r); stream {
-		send(w, asSSE, a.preamble, a.content, a.streamError)
+		send(w, asSSE, a.preamble, a.content, a.failAfter("5"))
 		return
 	}
 	dies(w, r)
