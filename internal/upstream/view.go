@@ -96,5 +96,5 @@ func unicodeEscape(text []byte) (rune, bool) {
 		return 0, false
 	}
 	c, err := strconv.ParseUint(string(text[2:6]), 16, 16)
-	return rune(c), err == nil //nolint:gosec // sixteen bits
+	return rune(c), err == nil
 }
