@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	"keybridge/internal/auth"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"keybridge/internal/auth"
 )
 
 // Options are what the handler shows and does. All but Mounts are required.

@@ -114,8 +114,11 @@ func TestPages(t *testing.T) {
 			s := serve(t)
 			s.ready, s.reload = tt.ready, tt.reload
 			resp, body := s.do(t, tt.method, tt.path, tt.header...)
-			part, partial := strings.CutPrefix(tt.body, "…")
-			if resp.StatusCode != tt.status || body != tt.body && !(partial && strings.Contains(body, part)) {
+			matches := body == tt.body
+			if part, ok := strings.CutPrefix(tt.body, "…"); ok {
+				matches = strings.Contains(body, part)
+			}
+			if resp.StatusCode != tt.status || !matches {
 				t.Errorf("%d %q, want %d %q", resp.StatusCode, body, tt.status, tt.body)
 			}
 			if got := resp.Header.Get("Allow"); got != tt.allow {

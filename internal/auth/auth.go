@@ -15,7 +15,7 @@ import (
 
 // TokenHeader carries a gateway token beside a provider credential of the caller's
 // own; its presence is how a caller asks to bring its own key.
-const TokenHeader = "X-Keybridge-Token"
+const TokenHeader = "X-Keybridge-Token" //nolint:gosec // a header's name
 
 // authorization is the header whose values carry a scheme before the credential.
 const authorization = "Authorization"

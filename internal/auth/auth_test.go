@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"keybridge/internal/fault"
 	"keybridge/internal/ledger"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const (
@@ -92,7 +92,7 @@ func TestIdentifyWithTokens(t *testing.T) {
 			r.Header.Set("Origin", "https://page.example") // a page cannot know the token
 			before := r.Header.Clone()
 			got, f := gate.Identify(r)
-			check(t, got, f, tt.want, fault.Unauthorized, tt.says)
+			check(t, got, f, outcome{tt.want, fault.Unauthorized, tt.says})
 			if diff := cmp.Diff(before, r.Header); diff != "" {
 				t.Errorf("the request's header was changed (-before +after):\n%s", diff)
 			}
@@ -107,18 +107,25 @@ func TestIdentifyWithTokens(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, got ledger.Principal, f *fault.Error, want ledger.Principal, code fault.Code, says string) {
+// outcome is what a gate should say.
+type outcome struct {
+	principal ledger.Principal
+	code      fault.Code
+	says      string // part of the refusal; "" when let in
+}
+
+func check(t *testing.T, got ledger.Principal, f *fault.Error, want outcome) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want.principal, got); diff != "" {
 		t.Errorf("principal (-want +got):\n%s", diff)
 	}
 	switch {
-	case says == "" && f != nil:
+	case want.says == "" && f != nil:
 		t.Errorf("refused: %v", f)
-	case says != "" && f == nil:
-		t.Errorf("let in, want a refusal that says %q", says)
-	case says != "" && (f.Code != code || !strings.Contains(f.Public, says)):
-		t.Errorf("refused with %s %q, want %s saying %q", f.Code, f.Public, code, says)
+	case want.says != "" && f == nil:
+		t.Errorf("let in, want a refusal that says %q", want.says)
+	case want.says != "" && (f.Code != want.code || !strings.Contains(f.Public, want.says)):
+		t.Errorf("refused with %s %q, want %s saying %q", f.Code, f.Public, want.code, want.says)
 	}
 }
 
@@ -169,7 +176,7 @@ func TestIdentifyOpen(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, f := gate.Identify(request(tt.host, tt.header...))
-			check(t, got, f, tt.want, fault.Forbidden, tt.says)
+			check(t, got, f, outcome{tt.want, fault.Forbidden, tt.says})
 		})
 	}
 }

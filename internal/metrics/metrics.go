@@ -7,15 +7,16 @@
 package metrics
 
 import (
+	"cmp"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"keybridge/internal/ledger"
 	"keybridge/keypool/verdict"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // seconds are the buckets of every duration: a long answer takes minutes.
@@ -192,7 +193,7 @@ func (m *Metrics) Finished(e *ledger.Exchange) {
 		}
 	}
 	if !e.Bridged {
-		key := passedKey{route: e.Route, method: methodLabel(e.Method), class: classLabel(e.HTTPStatus)}
+		key := passedKey{route: cmp.Or(e.Route, other), method: methodLabel(e.Method), class: classLabel(e.HTTPStatus)}
 		if series, ok := bound(m, e.Provider, key, passedSeries, (*Metrics).bindPassed); ok {
 			series.Inc()
 		}

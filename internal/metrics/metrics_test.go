@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"keybridge/internal/ledger"
 	"keybridge/internal/llm"
 	"keybridge/internal/metrics/metricstest"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 var start = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -112,8 +112,10 @@ func TestPassthrough(t *testing.T) {
 	}{{"GET", 200}, {"GET", 204}, {"POST", 301}, {"DELETE", 404}, {"POST", 503}, {"POST", 0}, {"BREW", 999}} {
 		serve(m, &ledger.Exchange{Provider: "openai", Route: "/v1/files", Method: tt.method, HTTPStatus: tt.status, Status: ledger.Completed})
 	}
+	serve(m, &ledger.Exchange{Provider: "openai", Method: "GET", HTTPStatus: 404, Status: ledger.Failed}) // no route has it
 	metricstest.Compare(t, reg, `
 		# TYPE keybridge_passthrough_total counter
+		keybridge_passthrough_total{provider="openai",route="other",method="GET",class="4xx"} 1
 		keybridge_passthrough_total{provider="openai",route="/v1/files",method="GET",class="2xx"} 2
 		keybridge_passthrough_total{provider="openai",route="/v1/files",method="POST",class="3xx"} 1
 		keybridge_passthrough_total{provider="openai",route="/v1/files",method="DELETE",class="4xx"} 1
@@ -127,11 +129,16 @@ func TestPassthrough(t *testing.T) {
 func TestAttempts(t *testing.T) {
 	m, reg := setup("openai")
 	e := chat("openai", "gpt-5")
-	for _, a := range []ledger.Attempt{
-		{Status: 200}, {Status: 200, Reason: "upstream_error"}, {Status: 307, Reason: ""}, {Status: 429, Reason: "rate_limited"},
-		{Status: 529, Reason: "upstream_error"}, {Reason: "timeout"}, {Reason: "upstream_error"}, {Status: 777, Reason: "upstream_error"}, {},
-	} {
-		e.Attempts = append(e.Attempts, a)
+	e.Attempts = []ledger.Attempt{
+		{Status: 200},
+		{Status: 200, Reason: "upstream_error"},
+		{Status: 307, Reason: ""},
+		{Status: 429, Reason: "rate_limited"},
+		{Status: 529, Reason: "upstream_error"},
+		{Reason: "timeout"},
+		{Reason: "upstream_error"},
+		{Status: 777, Reason: "upstream_error"},
+		{},
 	}
 	serve(m, e)
 	metricstest.Compare(t, reg, `

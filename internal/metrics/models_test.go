@@ -55,7 +55,7 @@ func TestFamily(t *testing.T) {
 
 func TestKnownModelsKeepTheirNames(t *testing.T) {
 	seen := map[string]bool{}
-	for _, name := range strings.Fields(knownModels) {
+	for name := range strings.FieldsSeq(knownModels) {
 		if got := family(name); got != name {
 			t.Errorf("family(%q) = %q", name, got)
 		}
@@ -71,7 +71,7 @@ func FuzzFamily(f *testing.F) {
 		f.Add(s)
 	}
 	closed := map[string]bool{other: true}
-	for _, name := range strings.Fields(knownModels) {
+	for name := range strings.FieldsSeq(knownModels) {
 		closed[name] = true
 	}
 	f.Fuzz(func(t *testing.T, model string) {

@@ -38,8 +38,10 @@ type Match struct {
 	// Family is the API in whose shape errors are answered, verdict.OpenAI or
 	// verdict.Anthropic. It is always set, with a fault too.
 	Family verdict.Family
-	API    API
-	// Route is the pattern, "/v1/files/{id}", of a closed set: fit for a label.
+	// API is Opaque with a fault.
+	API API
+	// Route is the pattern, "/v1/files/{id}", of a closed set: fit for a label. With
+	// a fault it may be "".
 	Route string
 	// Path is what is appended, still escaped, to the provider's base URL.
 	Path string

@@ -2,15 +2,16 @@ package route
 
 import (
 	"bufio"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"keybridge/internal/fault"
 	"keybridge/keypool/verdict"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var table = New([]Provider{
@@ -25,11 +26,12 @@ var table = New([]Provider{
 // request is read from the wire, so that the path is what a server makes of it.
 func request(t testing.TB, method, target string, header ...string) *http.Request {
 	t.Helper()
-	head := method + " " + target + " HTTP/1.1\r\nHost: 127.0.0.1:8787\r\n"
+	var head strings.Builder
+	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:8787\r\n", method, target)
 	for i := 0; i < len(header); i += 2 {
-		head += header[i] + ": " + header[i+1] + "\r\n"
+		fmt.Fprintf(&head, "%s: %s\r\n", header[i], header[i+1])
 	}
-	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head + "\r\n")))
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head.String() + "\r\n")))
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
@@ -322,7 +324,7 @@ func TestUpgrade(t *testing.T) {
 
 func TestManyProvidersInText(t *testing.T) {
 	var many []Provider
-	for _, name := range strings.Fields("a b c d e f g h i j") {
+	for name := range strings.FieldsSeq("a b c d e f g h i j") {
 		many = append(many, Provider{Name: name, Kind: verdict.OpenAI, Enabled: true})
 	}
 	_, f := New(many).Match(request(t, "GET", "/k/v1/models"))
@@ -388,7 +390,7 @@ func FuzzMatch(f *testing.F) {
 		if err != nil || strings.ContainsAny(decoded, "%\\\x00\r\n") || strings.Contains(m.Path, "//") {
 			t.Fatalf("path %q: %v", m.Path, err)
 		}
-		for _, segment := range strings.Split(decoded, "/") {
+		for segment := range strings.SplitSeq(decoded, "/") {
 			if segment == "." || segment == ".." {
 				t.Fatalf("path %q has a dot segment", m.Path)
 			}

@@ -14,8 +14,11 @@ type recorder struct {
 	said []string
 }
 
-func (r *recorder) Helper()                        {}
-func (r *recorder) Errorf(format string, a ...any) { r.said = append(r.said, fmt.Sprintf(format, a...)) }
+func (r *recorder) Helper() {}
+func (r *recorder) Errorf(format string, a ...any) {
+	r.said = append(r.said, fmt.Sprintf(format, a...))
+}
+
 func (r *recorder) Fatal(a ...any)                 { r.said = append(r.said, fmt.Sprint(a...)); panic(r) }
 func (r *recorder) Fatalf(format string, a ...any) { r.Fatal(fmt.Sprintf(format, a...)) }
 
