@@ -72,7 +72,6 @@ func (b *block) cool(v verdict.Verdict, now time.Time) bool {
 	b.open, b.permanent, b.probeAt = true, false, time.Time{}
 	b.since, b.until, b.reason = now, until, v.Reason
 	b.every, b.tryAt = every, now.Add(every)
-	b.wake()
 	return true
 }
 
@@ -124,7 +123,6 @@ func (b *book) condemn(d *domain, v verdict.Verdict, now time.Time) bool {
 	bl.open, bl.permanent, bl.reason = true, true, v.Reason
 	bl.since, bl.until = now, time.Time{}
 	b.schedule(bl, now)
-	bl.wake()
 	return true
 }
 

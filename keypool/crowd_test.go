@@ -1,0 +1,89 @@
+package keypool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"keybridge/keypool/verdict"
+)
+
+// crowd runs calls side by side in a synctest bubble and keeps what they sent.
+type crowd struct {
+	t     *testing.T
+	start time.Time
+
+	mu    sync.Mutex
+	sent  []string // "name key@when"
+	ended map[string]string
+}
+
+func newCrowd(t *testing.T) *crowd {
+	return &crowd{t: t, start: time.Now(), ended: map[string]string{}}
+}
+
+// call starts one call and waits until it is blocked, so that calls come in order.
+// Its answers are for whichever keys it is given.
+func (c *crowd) call(ctx context.Context, p *Pool, name string, answers ...reply) {
+	c.t.Helper()
+	go func() {
+		err := p.Do(ctx, Want{Model: "m", Endpoint: "/v1/messages"}, func(ctx context.Context, l *Lease) (verdict.Verdict, error) {
+			defer l.Release(Usage{})
+			c.mu.Lock()
+			c.sent = append(c.sent, fmt.Sprintf("%s %s@%v", name, l.Key(), time.Since(c.start)))
+			c.mu.Unlock()
+			if len(answers) == 0 {
+				c.t.Errorf("%s sent more than foreseen", name)
+				return verdict.Verdict{Action: verdict.Stop}, refusal("unforeseen")
+			}
+			a := answers[0]
+			answers = answers[1:]
+			if err := sleep(ctx, a.takes); err != nil {
+				return verdict.Broken(), err
+			}
+			return a.verdict, a.err
+		})
+		end := fmt.Sprintf("ok@%v", time.Since(c.start))
+		if err != nil {
+			end = fmt.Sprintf("%v@%v", err, time.Since(c.start))
+		}
+		c.mu.Lock()
+		c.ended[name] = end
+		c.mu.Unlock()
+	}()
+	synctest.Wait()
+}
+
+// was compares what was sent so far. Sends of one moment come in no order.
+func (c *crowd) was(want ...string) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	got := slices.Clone(c.sent)
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := gocmp.Diff(want, got); diff != "" {
+		c.t.Errorf("sent (-want +got):\n%s", diff)
+	}
+}
+
+// end compares how a call ended; "" for one that has not.
+func (c *crowd) end(name, want string) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got := c.ended[name]; got != want {
+		c.t.Errorf("%s ended %q, want %q", name, got, want)
+	}
+}
+
+func (r reply) after(d time.Duration) reply {
+	r.takes = d
+	return r
+}
