@@ -88,7 +88,7 @@ func New(o Options) (*App, error) {
 		o: withDefaults(o), registry: prometheus.NewRegistry(), salt: make([]byte, 32),
 		served: make(chan error, 2), addresses: map[string]net.Addr{},
 	}
-	rand.Read(a.salt) //nolint:errcheck // documented never to fail
+	rand.Read(a.salt)
 	c, err := a.load()
 	if err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func withDefaults(o Options) Options {
 		o.Drain = defaultDrain
 	}
 	if o.Listen == nil {
-		o.Listen = net.Listen //nolint:noctx // listening takes no time
+		o.Listen = net.Listen
 	}
 	return o
 }

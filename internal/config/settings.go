@@ -73,13 +73,15 @@ func (d *decoder) token(tokens *[]Token) reader {
 // secret resolves a reference. The problem never shows what was written: it may
 // be a key that someone pasted.
 func (d *decoder) secret(n ast.Node, at string) (v secret.Value, source string) {
-	if _, ok := n.(ast.MapNode); ok {
+	ref, ok := tight(n)
+	if _, block := n.(ast.MapNode); block && !ok {
 		d.report(at, "a block of settings found where a reference belongs: write env:NAME, file:PATH or literal:VALUE without a space after the colon")
 		return v, ""
 	}
-	ref, ok := d.str(n, at)
 	if !ok {
-		return v, ""
+		if ref, ok = d.str(n, at); !ok {
+			return v, ""
+		}
 	}
 	if path, ok := secret.Path(ref); ok && path != "" {
 		ref = "file:" + d.path(path)
@@ -90,6 +92,24 @@ func (d *decoder) secret(n ast.Node, at string) (v secret.Value, source string) 
 		return v, ""
 	}
 	return v, secret.Mask(ref)
+}
+
+// tight reads "env:NAME" inside braces, where the parser takes it for a block
+// although no space follows the colon.
+func tight(n ast.Node) (ref string, ok bool) {
+	m, isMap := n.(ast.MapNode)
+	if !isMap {
+		return "", false
+	}
+	it := m.MapRange()
+	if !misspaced(n) || !it.Next() {
+		return "", false
+	}
+	key, value := it.Key().GetToken(), it.Value().GetToken()
+	if key.Position.Line != value.Position.Line || value.Position.Column != key.Position.Column+len(key.Value)+1 || it.Next() {
+		return "", false
+	}
+	return key.Value + ":" + value.Value, true
 }
 
 // path makes a path of the file absolute: a service and a shell, started in
