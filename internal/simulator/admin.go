@@ -67,7 +67,7 @@ func readFaults(r io.Reader) ([]Fault, error) {
 		return nil, err
 	}
 	var raw json.RawMessage
-	if err := json.Unmarshal(b, &raw); err != nil {
+	if json.Unmarshal(b, &raw) != nil {
 		return nil, errors.New(`send one fault, {"key":"k0","fault":"rate_limit","wait":"30s","times":2}, or a list of them`)
 	}
 	var faults []Fault
@@ -101,8 +101,13 @@ func (s *Simulator) keys() list {
 		full := p.keys[k.Secret]
 		m := s.meter.of(k.Provider + "/" + k.Name)
 		out = append(out, object{
-			{"provider", k.Provider}, {"key", k.Name}, {"organization", full.Organization}, {"project", full.Project},
-			{"requests", m.Requests}, {"input_tokens", m.Input}, {"output_tokens", m.Output},
+			{"provider", k.Provider},
+			{"key", k.Name},
+			{"organization", full.Organization},
+			{"project", full.Project},
+			{"requests", m.Requests},
+			{"input_tokens", m.Input},
+			{"output_tokens", m.Output},
 		})
 	}
 	return out

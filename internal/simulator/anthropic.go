@@ -7,13 +7,18 @@ import (
 	"time"
 )
 
-var knownAnthropic = regexp.MustCompile(`^claude-(\d|instant-|(opus|sonnet|haiku)-\d)`) //nolint:gochecknoglobals // compiled once
+var knownAnthropic = regexp.MustCompile(`^claude-(\d|instant-|(opus|sonnet|haiku)-\d)`)
 
-type anthropic struct{}
+// anthropic is the provider as it speaks to the world.
+func anthropic() api {
+	return api{
+		name: Anthropic, failures: anthropicFailures, routes: anthropicRoutes(), noKey: anthropicNoKey(), tooLong: anthropicTooLong(),
+		secret: anthropicSecret, header: anthropicHeader, limits: anthropicLimits, errorBody: anthropicErrorBody, check: anthropicCheck,
+		noRoute: anthropicNoRoute, waitHeader: anthropicWaitHeader, own: anthropicOwn,
+	}
+}
 
-func (anthropic) name() string { return Anthropic }
-
-func (anthropic) secret(h http.Header) string {
+func anthropicSecret(h http.Header) string {
 	if k := h.Get("X-Api-Key"); k != "" {
 		return k
 	}
@@ -22,7 +27,7 @@ func (anthropic) secret(h http.Header) string {
 
 func (c *call) requestID() string { return "req_011C" + c.ids.alnum("request", 20) }
 
-func (anthropic) header(c *call) http.Header {
+func anthropicHeader(c *call) http.Header {
 	h := http.Header{}
 	h.Set("Request-Id", c.requestID())
 	if c.key != nil {
@@ -33,7 +38,7 @@ func (anthropic) header(c *call) http.Header {
 }
 
 // limits are the rate headers of an answer that was let through.
-func (anthropic) limits(c *call, h http.Header, _ spent) {
+func anthropicLimits(c *call, h http.Header) {
 	if c.key == nil || !metered(c) {
 		return
 	}
@@ -51,7 +56,7 @@ func anthropicBucket(h http.Header, name string, limit, used int64, full time.Ti
 	h.Set("Anthropic-Ratelimit-"+name+"-Reset", ceilTime(full, time.Second).UTC().Format(time.RFC3339))
 }
 
-func (anthropic) waitHeader(form string, wait time.Duration, now time.Time, h http.Header) {
+func anthropicWaitHeader(form string, wait time.Duration, now time.Time, h http.Header) {
 	if retryAfter(form, wait, now, h) && form != inUsual {
 		return
 	}
@@ -65,7 +70,7 @@ func (anthropic) waitHeader(form string, wait time.Duration, now time.Time, h ht
 	}
 }
 
-func (anthropic) errorBody(c *call, f failure) []byte {
+func anthropicErrorBody(c *call, f failure) []byte {
 	if f.edge {
 		return compact(object{{"error", object{{"type", f.kind}, {"message", f.message}}}})
 	}
@@ -76,7 +81,7 @@ func (anthropic) errorBody(c *call, f failure) []byte {
 	return compact(object{{"type", "error"}, {"error", inner}, {"request_id", c.requestID()}})
 }
 
-func (anthropic) check(c *call) *failure {
+func anthropicCheck(c *call) *failure {
 	var f failure
 	switch {
 	case c.r.Header.Get("Anthropic-Version") == "":
@@ -99,28 +104,26 @@ func anthropicMissing(what string) failure {
 	return failure{status: http.StatusNotFound, kind: "not_found_error", message: what + " not found"}
 }
 
-func (anthropic) noKey() failure {
+func anthropicNoKey() failure {
 	return failure{status: http.StatusUnauthorized, kind: "authentication_error", message: "x-api-key header is required"}
 }
 
-func (anthropic) noRoute(_ *call, methods []string) failure {
+func anthropicNoRoute(_ *call, methods []string) failure {
 	if len(methods) > 0 {
 		return failure{status: http.StatusMethodNotAllowed, kind: invalidRequest, message: "Method Not Allowed"}
 	}
 	return failure{status: http.StatusNotFound, kind: "not_found_error", message: "Not Found"}
 }
 
-func (anthropic) tooLong() failure {
+func anthropicTooLong() failure {
 	return failure{status: http.StatusRequestEntityTooLarge, kind: "request_too_large", message: "Request exceeds the maximum size"}
 }
 
-func (anthropic) ownOrganization(i ids) string { return i.uuid("organization") }
+func anthropicOwn(i ids) (organization, project string) {
+	return i.uuid("organization"), "wrkspc_01" + i.alnum("workspace", 22)
+}
 
-func (anthropic) ownProject(i ids) string { return "wrkspc_01" + i.alnum("workspace", 22) }
-
-func (anthropic) failures() map[string]failure { return anthropicFailures }
-
-func (anthropic) routes() []route {
+func anthropicRoutes() []route {
 	return []route{
 		{http.MethodPost, "/v1/messages", createMessage},
 		{http.MethodPost, "/v1/messages/count_tokens", countTokens},
@@ -171,5 +174,5 @@ var anthropicFailures = map[string]failure{ //nolint:gochecknoglobals // the tab
 	"model_not_found":                 {status: 404, kind: "not_found_error", message: "model: {model}"},
 	"server_error":                    {status: 500, kind: "api_error", message: "Internal server error"},
 	"overloaded":                      {status: 529, kind: "overloaded_error", message: "Overloaded"},
-	"echo_key":                        {status: 400, kind: invalidRequest, message: "Unexpected credential: {secrets}"},
+	"echo_key":                        {status: 400, kind: invalidRequest, message: "Unexpected credential: {secrets}", echo: true},
 }

@@ -17,8 +17,12 @@ var anthropicModelNames = []struct{ id, name string }{ //nolint:gochecknoglobals
 
 func anthropicModelObject(id, name string) object {
 	return object{
-		{"type", "model"}, {"id", id}, {"display_name", name}, {"created_at", "2026-01-02T00:00:00Z"},
-		{"max_input_tokens", 200_000}, {"max_tokens", 64_000},
+		{"type", "model"},
+		{"id", id},
+		{"display_name", name},
+		{"created_at", "2026-01-02T00:00:00Z"},
+		{"max_input_tokens", 200_000},
+		{"max_tokens", 64_000},
 		{"capabilities", object{{"thinking", object{{"supported", true}}}, {"batch", object{{"supported", true}}}}},
 	}
 }
@@ -111,7 +115,12 @@ func uploadAnthropic(c *call) reply {
 		return c.fail(fieldRequired("file"))
 	}
 	return c.keep("file", object{
-		{"id", "file_01" + c.ids.alnum("file", 22)}, {"type", "file"}, {"filename", u.name}, {"mime_type", u.mime},
-		{"size_bytes", len(u.data)}, {"created_at", c.stamp(0)}, {"downloadable", true},
+		{"id", "file_01" + c.ids.alnum("file", 22)},
+		{"type", "file"},
+		{"filename", u.name},
+		{"mime_type", u.mime},
+		{"size_bytes", len(u.data)},
+		{"created_at", c.stamp(0)},
+		{"downloadable", true},
 	}, u.data)
 }

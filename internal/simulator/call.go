@@ -26,7 +26,7 @@ var epoch = time.Date(2026, time.January, 2, 3, 4, 5, 0, time.UTC) //nolint:goch
 // call is one request on its way through the simulator.
 type call struct {
 	sim    *Simulator
-	api    api
+	api    *api
 	w      http.ResponseWriter
 	r      *http.Request
 	start  time.Time
@@ -82,7 +82,7 @@ type frame struct {
 func (c *call) read() *failure {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	c.body = body
-	parts := []string{c.api.name(), c.r.Method, c.path, c.r.URL.RawQuery, string(body)}
+	parts := []string{c.api.name, c.r.Method, c.path, c.r.URL.RawQuery, string(body)}
 	if !c.sim.opts.Deterministic {
 		parts = append(parts, rand.Text())
 	}
@@ -94,7 +94,7 @@ func (c *call) read() *failure {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		f := c.api.tooLong()
+		f := c.api.tooLong
 		return &f
 	case err != nil: // the client broke off: nobody is there to be told
 		panic(http.ErrAbortHandler)
@@ -143,7 +143,7 @@ func (c *call) ok(v any) reply { return reply{status: http.StatusOK, body: c.pri
 
 // print is the value as the provider prints bodies.
 func (c *call) print(v any) []byte {
-	if c.api.name() == OpenAI {
+	if c.api.name == OpenAI {
 		return append(indented(v), '\n')
 	}
 	return compact(v)
@@ -152,8 +152,10 @@ func (c *call) print(v any) []byte {
 func (c *call) failNamed(name string) reply { return c.fail(c.failure(name)) }
 
 func (c *call) fail(f failure) reply {
-	f = c.filled(f)
 	r := reply{status: f.status, header: http.Header{}, body: c.api.errorBody(c, f)}
+	if f.echo { // what was escaped twice is escaped once: the reader of the JSON sees the key
+		r.body = bytes.ReplaceAll(r.body, []byte(`\\u`), []byte(`\u`))
+	}
 	if f.wait != "" {
 		c.api.waitHeader(f.wait, f.stated, c.start, r.header)
 	}

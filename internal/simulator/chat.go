@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"net/http"
-	"strings"
 )
 
 const eventStream = "text/event-stream; charset=utf-8"
@@ -176,6 +175,6 @@ var snapshots = map[string]string{ //nolint:gochecknoglobals // a constant table
 func missing(param string) failure {
 	return failure{
 		status: http.StatusBadRequest, kind: invalidRequest, code: "missing_required_parameter", param: param,
-		message: "Missing required parameter: '" + strings.ReplaceAll(param, "{", "") + "'.",
+		message: "Missing required parameter: '" + param + "'.",
 	}
 }

@@ -33,11 +33,11 @@ func (c *call) deliver(rep reply) {
 	}
 	s := c.plan(rep)
 	if s.status == http.StatusOK {
-		c.sim.meter.add(c.api.name()+"/"+c.key.Name, rep.use)
+		c.sim.meter.add(c.api.name+"/"+c.key.Name, rep.use)
 	}
 	h := c.w.Header()
 	maps.Copy(h, c.api.header(c))
-	c.api.limits(c, h, rep.use)
+	c.api.limits(c, h)
 	maps.Copy(h, rep.header)
 	maps.Copy(h, s.header)
 	if c.sim.opts.Deterministic {

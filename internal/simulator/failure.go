@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"encoding/base64"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -19,6 +20,7 @@ type failure struct {
 	message string
 	wait    string // the form in which a wait is stated, see waitHeader
 	edge    bool   // Anthropic's edge: another shape
+	echo    bool   // the message repeats the key, also in JSON's escapes
 	plan    bool   // OpenAI's subscription plans: another shape, with the end of the wait
 	stated  time.Duration
 	until   time.Time
@@ -41,7 +43,7 @@ func retryAfter(form string, wait time.Duration, now time.Time, h http.Header) b
 	case inMillis:
 		h.Set("Retry-After-Ms", strconv.FormatInt(wait.Milliseconds(), 10))
 	case inSeconds, inUsual:
-		h.Set("Retry-After", strconv.FormatInt(int64(ceil(wait, time.Second)/time.Second), 10))
+		h.Set("Retry-After", strconv.FormatInt(seconds(wait), 10))
 	case inFraction:
 		h.Set("Retry-After", strconv.FormatFloat(wait.Round(time.Millisecond).Seconds(), 'f', -1, 64))
 	case inDate:
@@ -52,7 +54,8 @@ func retryAfter(form string, wait time.Duration, now time.Time, h http.Header) b
 	return true
 }
 
-func ceil(d, unit time.Duration) time.Duration { return (d + unit - 1) / unit * unit }
+// seconds rounds up: who waits so long has waited long enough.
+func seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
 
 func ceilTime(t time.Time, unit time.Duration) time.Time {
 	if down := t.Truncate(unit); down.Before(t) {
@@ -63,7 +66,7 @@ func ceilTime(t time.Time, unit time.Duration) time.Time {
 
 // failure is the provider's row of that name, filled in for the call.
 func (c *call) failure(name string) failure {
-	f := c.api.failures()[name]
+	f := c.api.failures[name]
 	f.stated = c.fault.wait(name)
 	f.until = ceilTime(c.start.Add(f.stated), 24*time.Hour).UTC()
 	if f.plan {

@@ -176,7 +176,7 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 
 // fits tells whether the fault is for the call, as far as it is known.
 func (f Fault) fits(c *call) bool {
-	return (f.Provider == "" || f.Provider == c.api.name()) &&
+	return (f.Provider == "" || f.Provider == c.api.name) &&
 		(f.Key == "" || f.Key == c.key.Name) &&
 		globs(f.Model, c.model) &&
 		globs(strings.TrimPrefix(strings.TrimPrefix(f.Endpoint, "/"), "v1/"), strings.TrimPrefix(c.path, "/v1/"))

@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -236,7 +237,7 @@ func TestGrammar(t *testing.T) {
 		} {
 			for _, chunks := range []int{1, 4, 30} {
 				t.Run(fmt.Sprintf("%s/%s/%d", a.name, tc.name, chunks), func(t *testing.T) {
-					h := http.Header{"X-Simulator-Chunks": {fmt.Sprint(chunks)}}
+					h := http.Header{"X-Simulator-Chunks": {strconv.Itoa(chunks)}}
 					block := g.must(asking{path: a.path, body: a.body(tc.prompt, tc.more), header: h})
 					one := whole(t, a, block)
 					stream := g.must(asking{path: a.path, body: a.body(tc.prompt, tc.more+streaming+`,"stream_options":{"include_usage":true}`), header: h})

@@ -42,7 +42,7 @@ type rig struct {
 func overTCP(t *testing.T, o simulator.Options) *rig {
 	sim := simulator.New(o)
 	srv := httptest.NewServer(sim)
-	tr := &http.Transport{}
+	tr := &http.Transport{DisableKeepAlives: true} // on a used connection net/http sends a GET again by itself
 	t.Cleanup(func() {
 		sim.Close()
 		tr.CloseIdleConnections()
@@ -58,7 +58,7 @@ func inMemory(t *testing.T, o simulator.Options) *rig {
 	srv := &http.Server{Handler: sim}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
-	tr := &http.Transport{DialContext: l.Dial}
+	tr := &http.Transport{DialContext: l.Dial, DisableKeepAlives: true}
 	t.Cleanup(func() {
 		sim.Close()
 		tr.CloseIdleConnections()
@@ -73,18 +73,21 @@ type asking struct {
 	method, path, body string
 	key                int // k0 or k1
 	header             http.Header
-	ctx                context.Context
+	patience           time.Duration // 0: any
 }
 
 func (g *rig) send(a asking) (*http.Response, error) {
 	g.t.Helper()
-	if a.ctx == nil {
-		a.ctx = g.t.Context()
+	ctx := g.t.Context()
+	if a.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.patience)
+		g.t.Cleanup(cancel)
 	}
 	if a.method == "" {
 		a.method = http.MethodPost
 	}
-	req, err := http.NewRequestWithContext(a.ctx, a.method, g.base+a.path, strings.NewReader(a.body))
+	req, err := http.NewRequestWithContext(ctx, a.method, g.base+a.path, strings.NewReader(a.body))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -252,11 +255,4 @@ func isBytes(t *testing.T, what string, got, want []byte) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s:\n%s\nwant\n%s", what, got, want)
 	}
-}
-
-// within is a context that ends by itself.
-func within(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }

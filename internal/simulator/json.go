@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -45,7 +46,7 @@ func (o object) MarshalJSON() ([]byte, error) {
 
 // with returns the object with more members at its end.
 func (o object) with(more ...member) object {
-	return append(o[:len(o):len(o)], more...)
+	return append(slices.Clip(o), more...)
 }
 
 // compact is the value on one line, without the escapes for HTML that no

@@ -30,7 +30,7 @@ type Call struct {
 // note logs the call, before the client can see any of its answer.
 func (c *call) note(status int) {
 	e := Call{
-		Time: c.start, Provider: c.api.name(), Method: c.r.Method, Path: c.path, Query: c.r.URL.RawQuery,
+		Time: c.start, Provider: c.api.name, Method: c.r.Method, Path: c.path, Query: c.r.URL.RawQuery,
 		Model: c.model, Stream: c.stream, Fault: c.fault.Name, Status: status,
 		Header: c.r.Header.Clone(), Body: bytes.Clone(c.body[:min(len(c.body), loggedBody)]),
 	}

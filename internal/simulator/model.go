@@ -113,7 +113,7 @@ func pieces(s string, n int) []string {
 	return out
 }
 
-var namedTool = regexp.MustCompile(regexp.QuoteMeta(askTool) + `=([A-Za-z0-9_.-]+)`) //nolint:gochecknoglobals // compiled once
+var namedTool = regexp.MustCompile(regexp.QuoteMeta(askTool) + `=([A-Za-z0-9_.-]+)`)
 
 func chosen(p prompt) []tool {
 	switch named := namedTool.FindStringSubmatch(p.text); {

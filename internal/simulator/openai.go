@@ -14,13 +14,18 @@ const (
 	tokenLimit     = 2_000_000
 )
 
-var knownOpenAI = regexp.MustCompile(`^(gpt-\d|gpt-oss-|chatgpt-|codex-|o\d|text-embedding-|omni-moderation-|ft:)`) //nolint:gochecknoglobals // compiled once
+var knownOpenAI = regexp.MustCompile(`^(gpt-\d|gpt-oss-|chatgpt-|codex-|o\d|text-embedding-|omni-moderation-|ft:)`)
 
-type openAI struct{}
+// openAI is the provider as it speaks to the world.
+func openAI() api {
+	return api{
+		name: OpenAI, failures: openAIFailures, routes: openAIRoutes(), noKey: openAINoKey(), tooLong: openAITooLong(),
+		secret: openAISecret, header: openAIHeader, limits: openAILimits, errorBody: openAIErrorBody, check: openAICheck,
+		noRoute: openAINoRoute, waitHeader: openAIWaitHeader, own: openAIOwn,
+	}
+}
 
-func (openAI) name() string { return OpenAI }
-
-func (openAI) secret(h http.Header) string { return bearer(h) }
+func openAISecret(h http.Header) string { return bearer(h) }
 
 func bearer(h http.Header) string {
 	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
@@ -30,7 +35,7 @@ func bearer(h http.Header) string {
 	return strings.TrimSpace(token)
 }
 
-func (openAI) header(c *call) http.Header {
+func openAIHeader(c *call) http.Header {
 	h := http.Header{}
 	h.Set("X-Request-Id", "req_"+c.ids.hex("request", 32))
 	h.Set("Openai-Version", "2020-10-01")
@@ -43,7 +48,7 @@ func (openAI) header(c *call) http.Header {
 }
 
 // limits are the rate headers of an answer that was let through.
-func (openAI) limits(c *call, h http.Header, use spent) {
+func openAILimits(c *call, h http.Header) {
 	if c.key == nil || !metered(c) {
 		return
 	}
@@ -64,7 +69,7 @@ func metered(c *call) bool {
 	return c.r.Method == http.MethodPost && kinds[c.fault.Name].act != answers && c.fault.Name != "stall_error_body"
 }
 
-func (openAI) waitHeader(form string, wait time.Duration, now time.Time, h http.Header) {
+func openAIWaitHeader(form string, wait time.Duration, now time.Time, h http.Header) {
 	if retryAfter(form, wait, now, h) && form != inUsual {
 		return
 	}
@@ -90,7 +95,7 @@ func openAIError(f failure) object {
 	if f.plan {
 		inner = inner.with(
 			member{"plan_type", "plus"}, member{"resets_at", f.until.Unix()},
-			member{"resets_in_seconds", int64(ceil(f.stated, time.Second) / time.Second)},
+			member{"resets_in_seconds", seconds(f.stated)},
 		)
 	} else {
 		inner = inner.with(member{"param", param}, member{"code", code})
@@ -98,9 +103,9 @@ func openAIError(f failure) object {
 	return object{{"error", inner}}
 }
 
-func (openAI) errorBody(c *call, f failure) []byte { return c.print(openAIError(f)) }
+func openAIErrorBody(c *call, f failure) []byte { return c.print(openAIError(f)) }
 
-func (openAI) check(c *call) *failure {
+func openAICheck(c *call) *failure {
 	if c.r.Method == http.MethodPost && strings.HasPrefix(c.r.Header.Get("Content-Type"), "application/json") &&
 		len(c.body) > 0 && !wellFormed(c.body) {
 		return &failure{
@@ -111,14 +116,14 @@ func (openAI) check(c *call) *failure {
 	return nil
 }
 
-func (openAI) noKey() failure {
+func openAINoKey() failure {
 	return failure{
 		status: http.StatusUnauthorized, kind: invalidRequest,
 		message: "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
 	}
 }
 
-func (openAI) noRoute(c *call, methods []string) failure {
+func openAINoRoute(c *call, methods []string) failure {
 	if len(methods) > 0 {
 		return failure{
 			status: http.StatusMethodNotAllowed, kind: invalidRequest,
@@ -128,17 +133,15 @@ func (openAI) noRoute(c *call, methods []string) failure {
 	return failure{status: http.StatusNotFound, kind: invalidRequest, message: "Invalid URL (" + c.r.Method + " " + c.path + ")"}
 }
 
-func (openAI) tooLong() failure {
+func openAITooLong() failure {
 	return failure{status: http.StatusRequestEntityTooLarge, kind: invalidRequest, message: "The request body is too large."}
 }
 
-func (openAI) ownOrganization(i ids) string { return "org-" + i.alnum("organization", 24) }
+func openAIOwn(i ids) (organization, project string) {
+	return "org-" + i.alnum("organization", 24), "proj_" + i.alnum("project", 24)
+}
 
-func (openAI) ownProject(i ids) string { return "proj_" + i.alnum("project", 24) }
-
-func (openAI) failures() map[string]failure { return openAIFailures }
-
-func (openAI) routes() []route {
+func openAIRoutes() []route {
 	return []route{
 		{http.MethodPost, "/v1/chat/completions", chatCompletion},
 		{http.MethodPost, "/v1/responses", createResponse},
@@ -214,5 +217,5 @@ var openAIFailures = map[string]failure{ //nolint:gochecknoglobals // the table 
 	"model_not_found":                 {status: 404, kind: invalidRequest, code: "model_not_found", message: "The model `{model}` does not exist or you do not have access to it."},
 	"server_error":                    {status: 500, kind: "server_error", message: "The server had an error while processing your request. Sorry about that!"},
 	"overloaded":                      {status: 503, kind: "service_unavailable_error", code: "server_is_overloaded", message: "The engine is currently overloaded, please try again later."},
-	"echo_key":                        {status: 400, kind: invalidRequest, message: "Unexpected credential: {secrets}"},
+	"echo_key":                        {status: 400, kind: invalidRequest, message: "Unexpected credential: {secrets}", echo: true},
 }

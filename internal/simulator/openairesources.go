@@ -113,8 +113,11 @@ func inputItems(c *call) reply {
 		}
 	} else {
 		items = append(items, object{
-			{"id", "msg_" + seed(c.arg).hex("input", 50)}, {"type", "message"}, {"status", "completed"},
-			{"content", list{object{{"type", "input_text"}, {"text", input.String()}}}}, {"role", "user"},
+			{"id", "msg_" + seed(c.arg).hex("input", 50)},
+			{"type", "message"},
+			{"status", "completed"},
+			{"content", list{object{{"type", "input_text"}, {"text", input.String()}}}},
+			{"role", "user"},
 		})
 	}
 	return c.ok(itemList(items))
@@ -159,7 +162,9 @@ func embeddings(c *call) reply {
 		data = append(data, object{{"object", "embedding"}, {"index", i}, {"embedding", vector}})
 	}
 	r := c.ok(object{
-		{"object", "list"}, {"data", data}, {"model", c.model},
+		{"object", "list"},
+		{"data", data},
+		{"model", c.model},
 		{"usage", object{{"prompt_tokens", used}, {"total_tokens", used}}},
 	})
 	r.use = spent{Input: used}
@@ -226,8 +231,15 @@ func uploadOpenAI(c *call) reply {
 		return c.fail(missing("purpose"))
 	}
 	return c.keep("file", object{
-		{"id", "file-" + c.ids.alnum("file", 22)}, {"object", "file"}, {"bytes", len(u.data)}, {"created_at", c.created()},
-		{"expires_at", nil}, {"filename", u.name}, {"purpose", u.purpose}, {"status", "processed"}, {"status_details", nil},
+		{"id", "file-" + c.ids.alnum("file", 22)},
+		{"object", "file"},
+		{"bytes", len(u.data)},
+		{"created_at", c.created()},
+		{"expires_at", nil},
+		{"filename", u.name},
+		{"purpose", u.purpose},
+		{"status", "processed"},
+		{"status_details", nil},
 	}, u.data)
 }
 
@@ -250,14 +262,28 @@ func (c *call) openAIBatch(id, status string, asked []byte) object {
 	if status == "cancelling" {
 		cancelling = c.created()
 	}
-	get := func(name string, fallback any) any { return echo(gjson.GetBytes(asked, name), fallback) }
+	get := func(name string) any { return echo(gjson.GetBytes(asked, name), nil) }
 	return object{
-		{"id", id}, {"object", "batch"}, {"endpoint", get("endpoint", nil)}, {"errors", nil},
-		{"input_file_id", get("input_file_id", nil)}, {"completion_window", get("completion_window", nil)},
-		{"status", status}, {"output_file_id", nil}, {"error_file_id", nil}, {"created_at", c.created()},
-		{"in_progress_at", nil}, {"expires_at", c.created() + 86400}, {"finalizing_at", nil}, {"completed_at", nil},
-		{"failed_at", nil}, {"expired_at", nil}, {"cancelling_at", cancelling}, {"cancelled_at", nil},
-		{"request_counts", object{{"total", 0}, {"completed", 0}, {"failed", 0}}}, {"metadata", get("metadata", nil)},
+		{"id", id},
+		{"object", "batch"},
+		{"endpoint", get("endpoint")},
+		{"errors", nil},
+		{"input_file_id", get("input_file_id")},
+		{"completion_window", get("completion_window")},
+		{"status", status},
+		{"output_file_id", nil},
+		{"error_file_id", nil},
+		{"created_at", c.created()},
+		{"in_progress_at", nil},
+		{"expires_at", c.created() + 86400},
+		{"finalizing_at", nil},
+		{"completed_at", nil},
+		{"failed_at", nil},
+		{"expired_at", nil},
+		{"cancelling_at", cancelling},
+		{"cancelled_at", nil},
+		{"request_counts", object{{"total", 0}, {"completed", 0}, {"failed", 0}}},
+		{"metadata", get("metadata")},
 	}
 }
 
@@ -271,7 +297,9 @@ func cancelBatch(c *call) reply {
 
 func createConversation(c *call) reply {
 	return c.keep("conversation", object{
-		{"id", "conv_" + c.ids.hex("conversation", 48)}, {"object", "conversation"}, {"created_at", c.created()},
+		{"id", "conv_" + c.ids.hex("conversation", 48)},
+		{"object", "conversation"},
+		{"created_at", c.created()},
 		{"metadata", echo(c.get("metadata"), object{})},
 	}, c.conversed(nil))
 }

@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -69,9 +70,7 @@ func responsesPrompt(c *call) prompt {
 		return p
 	}
 	p.text = ""
-	items := input.Array()
-	for i := len(items) - 1; i >= 0; i-- {
-		item := items[i]
+	for _, item := range slices.Backward(input.Array()) {
 		if strings.HasSuffix(item.Get("type").String(), "_call_output") {
 			p.text, p.tool = lastText(item.Get("output")), true
 			return p
@@ -116,12 +115,28 @@ func (x response) whole(status string, output list, failed, usage any) object {
 		{"incomplete_details", incomplete},
 	}
 	defaults := object{
-		{"instructions", nil}, {"max_output_tokens", nil}, {"max_tool_calls", nil}, {"model", snapshot(x.model)},
-		{"output", output}, {"parallel_tool_calls", true}, {"previous_response_id", nil}, {"prompt_cache_key", nil},
-		{"reasoning", object{{"effort", nil}, {"summary", nil}}}, {"safety_identifier", nil}, {"service_tier", "default"},
-		{"store", true}, {"temperature", 1.0}, {"text", object{{"format", object{{"type", "text"}}}, {"verbosity", "medium"}}},
-		{"tool_choice", "auto"}, {"tools", list{}}, {"top_logprobs", 0}, {"top_p", 1.0}, {"truncation", "disabled"},
-		{"usage", usage}, {"user", nil}, {"metadata", object{}},
+		{"instructions", nil},
+		{"max_output_tokens", nil},
+		{"max_tool_calls", nil},
+		{"model", snapshot(x.model)},
+		{"output", output},
+		{"parallel_tool_calls", true},
+		{"previous_response_id", nil},
+		{"prompt_cache_key", nil},
+		{"reasoning", object{{"effort", nil}, {"summary", nil}}},
+		{"safety_identifier", nil},
+		{"service_tier", "default"},
+		{"store", true},
+		{"temperature", 1.0},
+		{"text", object{{"format", object{{"type", "text"}}}, {"verbosity", "medium"}}},
+		{"tool_choice", "auto"},
+		{"tools", list{}},
+		{"top_logprobs", 0},
+		{"top_p", 1.0},
+		{"truncation", "disabled"},
+		{"usage", usage},
+		{"user", nil},
+		{"metadata", object{}},
 	}
 	for _, m := range defaults {
 		switch m.name {
@@ -179,15 +194,22 @@ func (x response) reasoning(summary list) object {
 
 func (x response) message(status string, parts list) object {
 	return object{
-		{"id", "msg_" + x.ids.hex("message", 50)}, {"type", "message"}, {"status", status},
-		{"content", parts}, {"role", "assistant"},
+		{"id", "msg_" + x.ids.hex("message", 50)},
+		{"type", "message"},
+		{"status", status},
+		{"content", parts},
+		{"role", "assistant"},
 	}
 }
 
 func (x response) function(t toolCall, status, args string) object {
 	return object{
-		{"id", "fc_" + x.ids.hex(t.id, 50)}, {"type", "function_call"}, {"status", status},
-		{"arguments", args}, {"call_id", t.id}, {"name", t.name},
+		{"id", "fc_" + x.ids.hex(t.id, 50)},
+		{"type", "function_call"},
+		{"status", status},
+		{"arguments", args},
+		{"call_id", t.id},
+		{"name", t.name},
 	}
 }
 

@@ -6,6 +6,7 @@ package simulator
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -55,7 +56,7 @@ func (o Options) Validate() error {
 		case k.Name == "" || k.Secret == "":
 			return fmt.Errorf("simulator: keys[%d]: set a name and a secret", i)
 		case names[name]:
-			return fmt.Errorf("simulator: keys[%d]: the name %q is taken: choose another", i, name)
+			return fmt.Errorf("simulator: keys[%d]: the name %q is taken: choose another", i, k.Name)
 		case secrets[secret]:
 			return fmt.Errorf("simulator: keys[%d]: another key of %s has the same secret", i, k.Provider)
 		}
@@ -99,17 +100,12 @@ func New(o Options) *Simulator {
 		providers: map[string]*provider{},
 	}
 	s.faults.set(o.Faults)
-	for _, a := range []api{openAI{}, anthropic{}} {
-		s.providers[a.name()] = &provider{sim: s, api: a, routes: a.routes(), keys: map[string]*Key{}}
+	for _, a := range []api{openAI(), anthropic()} {
+		s.providers[a.name] = &provider{sim: s, api: &a, keys: map[string]*Key{}}
 	}
 	for _, k := range o.Keys {
-		own := seed(k.Provider, k.Name)
-		if k.Organization == "" {
-			k.Organization = s.providers[k.Provider].api.ownOrganization(own)
-		}
-		if k.Project == "" {
-			k.Project = s.providers[k.Provider].api.ownProject(own)
-		}
+		organization, project := s.providers[k.Provider].api.own(seed(k.Provider, k.Name))
+		k.Organization, k.Project = cmp.Or(k.Organization, organization), cmp.Or(k.Project, project)
 		s.providers[k.Provider].keys[k.Secret] = &k
 	}
 	return s
@@ -161,23 +157,22 @@ func (s *Simulator) ResetLog() { s.log.reset() }
 func (s *Simulator) Close() { s.closing.Do(func() { close(s.done) }) }
 
 // api is what the two providers differ in.
-type api interface {
-	name() string
-	secret(http.Header) string
-	// header is what every answer carries; a nil key is one that was not let in.
-	header(c *call) http.Header
-	limits(c *call, h http.Header, use spent)
-	errorBody(c *call, f failure) []byte
-	routes() []route
+type api struct {
+	name     string
+	failures map[string]failure
+	routes   []route
+	noKey    failure
+	tooLong  failure
+	secret   func(http.Header) string
+	// header is what every answer carries; a call without a key was not let in.
+	header    func(*call) http.Header
+	limits    func(*call, http.Header)
+	errorBody func(*call, failure) []byte
 	// check refuses what the provider refuses before it looks at the route.
-	check(c *call) *failure
-	noKey() failure
-	noRoute(c *call, methods []string) failure
-	tooLong() failure
-	failures() map[string]failure
-	waitHeader(form string, wait time.Duration, now time.Time, h http.Header)
-	ownOrganization(ids) string
-	ownProject(ids) string
+	check      func(*call) *failure
+	noRoute    func(c *call, methods []string) failure
+	waitHeader func(form string, wait time.Duration, now time.Time, h http.Header)
+	own        func(ids) (organization, project string)
 }
 
 // route is one method and path; a segment in braces stands for any one segment.
@@ -187,10 +182,9 @@ type route struct {
 }
 
 type provider struct {
-	sim    *Simulator
-	api    api
-	routes []route
-	keys   map[string]*Key // by secret
+	sim  *Simulator
+	api  *api
+	keys map[string]*Key // by secret
 }
 
 // match finds the route; without one it tells which methods the path has.
@@ -198,13 +192,13 @@ func (p *provider) match(method, path string) (rt *route, arg string, methods []
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	for i := range p.routes {
-		a, ok := fits(p.routes[i].pattern, path)
+	for i := range p.api.routes {
+		a, ok := fits(p.api.routes[i].pattern, path)
 		switch {
-		case ok && p.routes[i].method == method:
-			return &p.routes[i], a, nil
+		case ok && p.api.routes[i].method == method:
+			return &p.api.routes[i], a, nil
 		case ok:
-			methods = append(methods, p.routes[i].method)
+			methods = append(methods, p.api.routes[i].method)
 		}
 	}
 	return nil, "", methods
@@ -248,7 +242,7 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case secret == "":
-		c.deliver(c.fail(p.api.noKey()))
+		c.deliver(c.fail(p.api.noKey))
 		return
 	case c.key == nil:
 		c.secret = secret

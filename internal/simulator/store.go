@@ -5,6 +5,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,9 +76,9 @@ func (o *objects) get(scope, kind, id string) (stored, bool) {
 func (o *objects) list(scope, kind string) (out []stored) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for i := len(o.all) - 1; i >= 0; i-- {
-		if o.all[i].scope == scope && o.all[i].kind == kind {
-			out = append(out, o.all[i])
+	for _, s := range slices.Backward(o.all) {
+		if s.scope == scope && s.kind == kind {
+			out = append(out, s)
 		}
 	}
 	return out
@@ -85,7 +86,7 @@ func (o *objects) list(scope, kind string) (out []stored) {
 
 // scope is the project of the key.
 func (c *call) scope() string {
-	return c.api.name() + "/" + c.key.Organization + "/" + c.key.Project
+	return c.api.name + "/" + c.key.Organization + "/" + c.key.Project
 }
 
 func (c *call) has(kind, id string) bool {
@@ -141,7 +142,7 @@ func (c *call) upload() (u upload) {
 func fileContent(c *call) reply {
 	f, ok := c.sim.objects.get(c.scope(), "file", c.arg)
 	switch {
-	case !ok && c.api.name() == OpenAI:
+	case !ok && c.api.name == OpenAI:
 		return c.fail(noSuch("file", c.arg))
 	case !ok:
 		return c.fail(anthropicMissing("file"))
