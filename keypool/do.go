@@ -37,7 +37,10 @@ func (p *Pool) Do(ctx context.Context, want Want, attempt Attempt) error {
 		_, err := attempt(ctx, l)
 		return err
 	}
-	w := &walk{pool: p, want: want, asked: make([]asked, len(p.members))}
+	w := &walk{pool: p, want: want, unnamed: want.Model == "", asked: make([]asked, len(p.members))}
+	if w.unnamed {
+		w.want.Model = want.Endpoint // what it is refused for is this route, not all that the key can do
+	}
 	if p.opts.Strategy == RoundRobin {
 		w.start = int(p.turn.Add(1)-1) % len(p.members) //nolint:gosec // far from overflow
 	}

@@ -145,7 +145,7 @@ func (w *walk) restart() {
 
 func (w *walk) admitted() bool {
 	for _, m := range w.pool.members {
-		if m.admits(w.want.Model) {
+		if w.admits(m) {
 			return true
 		}
 	}
@@ -154,7 +154,7 @@ func (w *walk) admitted() bool {
 
 // eligible says that the key might serve this request were it not out.
 func (w *walk) eligible(m *member, now time.Time) bool {
-	return m.admits(w.want.Model) && !w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now)
+	return w.admits(m) && !w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now)
 }
 
 // cameBack says that a key that was out has come back since this walk asked it.

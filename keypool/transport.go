@@ -74,9 +74,6 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	want := Want{Model: topLevelModel(body), Endpoint: req.URL.Path}
-	if want.Model == "" {
-		want.Model = req.URL.Path
-	}
 	var resp *http.Response
 	var refusals []*refusedError
 	err = t.pool.Do(req.Context(), want, func(ctx context.Context, l *Lease) (verdict.Verdict, error) {

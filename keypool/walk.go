@@ -8,7 +8,7 @@ import (
 
 // Want is what one upstream call needs of a key.
 type Want struct {
-	Model    string // as asked; "" if the request names none
+	Model    string // as asked; "" if the request names none: then any key may serve it
 	Endpoint string // the route's pattern: a closed set
 	// Tally counts over all the calls of one client request. Nil: this call
 	// stands for itself.
@@ -31,6 +31,8 @@ type walk struct {
 	pool  *Pool
 	want  Want
 	start int // where round robin begins
+	// unnamed says that the request names no model: want has its endpoint instead.
+	unnamed bool
 
 	asked      []asked
 	outside    []*domain // scopes this request need not be asked in again
@@ -65,7 +67,7 @@ func (w *walk) pick(now time.Time) (m *member, trying *block) {
 	n := len(w.pool.members)
 	for i := range n {
 		c := w.pool.members[(w.start+i)%n]
-		if w.asked[c.index] != unasked || !c.admits(w.want.Model) || w.isOutside(c) ||
+		if w.asked[c.index] != unasked || !w.admits(c) || w.isOutside(c) ||
 			w.pool.book.denials.denied(c, model, w.want.Endpoint, now) {
 			continue
 		}
@@ -115,6 +117,10 @@ func (m *member) tried(model string) (found *block) {
 	return found
 }
 
+// admits says that the operator lets the key serve the request. One that names no
+// model is anybody's.
+func (w *walk) admits(m *member) bool { return w.unnamed || m.admits(w.want.Model) }
+
 func (w *walk) isOutside(m *member) bool {
 	for _, d := range w.outside {
 		if d == m.key || d == m.project || d == m.org {
@@ -131,7 +137,7 @@ func (w *walk) pickDenied(now time.Time) *member {
 		return nil
 	}
 	for _, m := range w.pool.members {
-		if w.asked[m.index] == unasked && !w.isOutside(m) && m.admits(w.want.Model) &&
+		if w.asked[m.index] == unasked && !w.isOutside(m) && w.admits(m) &&
 			w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now) && m.ready(clip(w.want.Model), now) <= halfOpen {
 			return m
 		}
