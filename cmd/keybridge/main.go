@@ -58,6 +58,8 @@ without any it serves a built-in simulator to try it out. Clients connect to htt
 type commands struct {
 	Serve struct {
 		Config *string `placeholder:"FILE" help:"Configuration file in YAML. Without it the keys come from the environment."`
+		Listen *string `placeholder:"HOST:PORT" help:"Where clients connect, in the place of what is configured. Port 0 takes a free one, which the greeting names."`
+		Admin  *string `placeholder:"HOST:PORT" help:"Where metrics and health are, in the place of what is configured. Always a loopback address."`
 	} `cmd:"" default:"withargs" help:"Run the gateway (this is what happens without a command). Ctrl-C lets running requests end; again stops at once. SIGHUP reads the configuration file again."`
 	Check struct {
 		File string `arg:"" help:"Configuration file in YAML."`
@@ -77,11 +79,9 @@ func (p program) run(ctx context.Context, args []string) int {
 		return p.fail(err)
 	}
 	parsed, err := parser.Parse(args)
-	var file string
-	if c.Serve.Config != nil {
-		if file = *c.Serve.Config; file == "" && err == nil {
-			err = errors.New("--config: no file is named") // an unset shell variable must not start something else
-		}
+	o := app.Options{Env: p.env, Stdout: p.stdout, Stderr: p.stderr, Version: build().version}
+	if err == nil {
+		err = c.options(&o)
 	}
 	switch {
 	case printed:
@@ -96,12 +96,34 @@ func (p program) run(ctx context.Context, args []string) int {
 	case "version":
 		_, err = fmt.Fprintln(p.stdout, build().line())
 	default:
-		err = p.serve(ctx, app.Options{ConfigPath: file, Env: p.env, Stdout: p.stdout, Stderr: p.stderr, Version: build().version})
+		err = p.serve(ctx, o)
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = nil // stopped because it was told to
 		}
 	}
 	return p.fail(err)
+}
+
+// options takes over the flags of serve. One that is written and empty is refused:
+// an unset shell variable must not start something else.
+func (c *commands) options(o *app.Options) error {
+	for _, f := range []struct {
+		flag  *string
+		to    *string
+		wrong string
+	}{
+		{c.Serve.Config, &o.ConfigPath, "--config: no file is named"},
+		{c.Serve.Listen, &o.ListenAddress, "--listen: no address is given"},
+		{c.Serve.Admin, &o.AdminAddress, "--admin: no address is given"},
+	} {
+		if f.flag == nil {
+			continue
+		}
+		if *f.to = *f.flag; *f.to == "" {
+			return errors.New(f.wrong)
+		}
+	}
+	return nil
 }
 
 // check prints the effective configuration of a file.

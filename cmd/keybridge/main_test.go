@@ -58,6 +58,7 @@ func TestServe(t *testing.T) {
 		err       error
 		cancelled bool
 		config    string
+		addresses string
 		code      int
 		stderr    string
 	}{
@@ -65,6 +66,7 @@ func TestServe(t *testing.T) {
 		{name: "command", args: []string{"serve"}},
 		{name: "flag without command", args: []string{"--config", "k.yaml"}, config: "k.yaml"},
 		{name: "command and flag", args: []string{"serve", "--config=k.yaml"}, config: "k.yaml"},
+		{name: "addresses", args: []string{"--listen", "127.0.0.1:0", "--admin=localhost:1"}, addresses: "127.0.0.1:0 localhost:1"},
 		{name: "failure", err: boom, code: 1, stderr: "keybridge: boom\n"},
 		{
 			name: "bad configuration", args: []string{"--config", "k.yaml"}, config: "k.yaml", err: fmt.Errorf("start: %w", problems), code: 2,
@@ -99,6 +101,8 @@ func TestServe(t *testing.T) {
 				t.Errorf("stderr (-want +got):\n%s", diff)
 			}
 			switch v, ok := got.Env("X"); {
+			case strings.TrimSpace(got.ListenAddress+" "+got.AdminAddress) != tt.addresses:
+				t.Errorf("addresses %q and %q, want %q", got.ListenAddress, got.AdminAddress, tt.addresses)
 			case got.ConfigPath != tt.config, got.Stdout != &stdout, got.Stderr != &stderr, got.Version == "":
 				t.Errorf("options %+v", got)
 			case v != "value of X" || !ok:

@@ -33,9 +33,12 @@ import (
 type Options struct {
 	ConfigPath string // empty: the environment is the configuration
 	Env        config.Env
-	Stdout     io.Writer
-	Stderr     io.Writer
-	Version    string
+	// ListenAddress and AdminAddress stand in the place of the configured ones,
+	// whatever a reload finds. Empty: what is configured.
+	ListenAddress, AdminAddress string
+	Stdout                      io.Writer
+	Stderr                      io.Writer
+	Version                     string
 	// Drain bounds how long running requests may go on after a stop. Zero: 25 s.
 	Drain time.Duration
 	// Listen and Dial replace the network of the listeners and of the upstreams.

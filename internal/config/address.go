@@ -29,6 +29,35 @@ func (d *decoder) checkAddresses(c *Config) {
 	}
 }
 
+// Override puts the addresses of the command line in the place of the configured
+// ones, under the same rules; an empty one leaves what is configured. The error is
+// of type Problems.
+func (c *Config) Override(listen, admin string) error {
+	d := &decoder{file: "command line", lines: map[string]int{}}
+	for _, o := range []struct {
+		at, given string
+		setting   *string
+	}{{"listen", listen, &c.Listen}, {"admin", admin, &c.Admin}} {
+		if o.given != "" {
+			*o.setting, d.lines[o.at] = o.given, 0
+		}
+	}
+	if len(d.lines) == 0 {
+		return nil
+	}
+	if len(c.Tokens) > 0 {
+		d.lines["tokens[0]"] = 0
+	}
+	d.checkAddresses(c)
+	if len(d.problems) == 0 {
+		return nil
+	}
+	for i := range d.problems {
+		d.problems[i].At = "--" + d.problems[i].At
+	}
+	return d.problems
+}
+
 type address struct {
 	host          string
 	port          uint64

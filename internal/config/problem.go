@@ -9,7 +9,7 @@ import (
 // Problem is one thing that is wrong with a configuration file.
 type Problem struct {
 	File string
-	Line int    // from 1; 0 if the file could not be read at all
+	Line int    // from 1; 0 if the file could not be read at all, or it is none
 	At   string // where in the structure, like providers[0].keys[2]; empty: the file as a whole
 	Text string // what is wrong, and what to do; never a secret
 }
