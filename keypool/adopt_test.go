@@ -120,7 +120,7 @@ func TestAdoptIsBoundToHostAndProvider(t *testing.T) {
 			call(t, old, script{"k0": {rejected()}}, "k0", exhausted(OutcomeAuthFailed, 0))
 			p := r.pool(1, inOrg, tt.with)
 			p.Adopt(old)
-			if got := p.view(time.Now()).keys[0].state; (got == Permanent) != tt.keep {
+			if got := p.view(time.Now()).keys[0].State; (got == Permanent) != tt.keep {
 				t.Errorf("the key is %s", got)
 			}
 		})
@@ -159,7 +159,7 @@ func TestReloadTurnsProbesOffAndOn(t *testing.T) {
 		probes := &prober{start: time.Now(), answer: map[string]func() verdict.Verdict{}}
 		on := func(o *Options) { o.Prober = probes }
 		old := r.pool(1, on)
-		probes.answer[old.members[0].secret] = func() verdict.Verdict { return rejected().verdict }
+		probes.answers(old.members[0].secret, func() verdict.Verdict { return rejected().verdict })
 		call(t, old, script{"k0": {rejected()}}, "k0", exhausted(OutcomeAuthFailed, 0))
 
 		off := r.pool(1)
@@ -175,7 +175,7 @@ func TestReloadTurnsProbesOffAndOn(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer stop()
 		RunProbes(ctx, func() []*Pool { return r.pools })
-		if len(probes.asked) == 0 {
+		if len(probes.times()) == 0 {
 			t.Error("a reload that turns the probes on does not probe what is condemned")
 		}
 	})

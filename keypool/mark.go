@@ -132,7 +132,7 @@ func (b *book) schedule(bl *block, now time.Time) {
 	bl.probeAt, bl.tryAt = time.Time{}, time.Time{}
 	switch {
 	case b.newest.probes(bl.reason):
-		bl.probeAt = now.Add(backoff(firstProbe, bl.probes))
+		bl.probeAt = now.Add(backoff(b.newest.opts.ProbeAfter, bl.probes))
 	case bl.reason == verdict.QuotaExhausted:
 		bl.tryAt = now.Add(maxBackoff)
 	default:
@@ -149,8 +149,8 @@ func (p *Pool) probes(r verdict.Reason) bool {
 // that stood against the key for this model.
 func (p *Pool) succeed(m *member, model string, sent, now time.Time) []event {
 	for _, d := range m.domains() {
-		if d != nil {
-			d.success = now
+		if d != nil && sent.After(d.success) {
+			d.success = sent
 		}
 	}
 	if p.book.trouble == 0 {

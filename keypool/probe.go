@@ -24,7 +24,7 @@ const (
 
 // RunProbes probes the condemned keys of the pools that pools lists, until the
 // context ends; it returns when the last probe has. A key is first probed 30 s
-// after its rejection, then at doubling intervals up to an hour; the interval
+// (see Options.ProbeAfter) after its rejection, then at doubling intervals up to an hour; the interval
 // shrinks again only after the key has really served.
 func RunProbes(ctx context.Context, pools func() []*Pool) {
 	var running sync.WaitGroup
@@ -36,6 +36,9 @@ func RunProbes(ctx context.Context, pools func() []*Pool) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if ctx.Err() != nil {
+			return // both were ready
 		}
 		for _, p := range pools() {
 			for _, t := range p.dueProbes(time.Now()) {
@@ -98,7 +101,7 @@ func (p *Pool) probe(ctx context.Context, t target) {
 		events = append(events, b.recount(now, verdict.None, viaProbe)...)
 		b.resettle(now)
 	case v.Action == verdict.Resend: // the provider's own trouble tells nothing
-		t.block.probeAt = now.Add(backoff(firstProbe, t.block.probes))
+		t.block.probeAt = now.Add(backoff(p.opts.ProbeAfter, t.block.probes))
 	default:
 		t.block.probes++
 		b.schedule(t.block, now)

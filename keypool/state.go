@@ -68,12 +68,13 @@ type domain struct {
 	whole   block
 	level   verdict.Level
 	models  map[string]*block
-	success time.Time // of the last good answer
+	success time.Time // when what was last answered well had been sent
 
 	// Of a key's own domain only:
 	state     State     // as last settled and counted
 	recovered time.Time // when that last became Valid
 	inflight  int
+	served    uint64 // good answers
 }
 
 // block is what keeps a domain out, as a whole or for one model. A closed one is
@@ -264,7 +265,9 @@ func (b *book) note(bl *block, now time.Time) {
 }
 
 // recount compares every key's derived state with the counted one, counts and
-// reports what has really changed: a transition for reason, or a recovery via.
+// reports what has really changed: a transition for reason, or a recovery via. A
+// rejected key that is good again and yet cooling is temporary for the reason of
+// that cooldown.
 func (b *book) recount(now time.Time, reason verdict.Reason, via via) []event {
 	var events []event
 	for _, m := range b.newest.members {
@@ -273,36 +276,43 @@ func (b *book) recount(now time.Time, reason verdict.Reason, via via) []event {
 			continue
 		}
 		m.key.state = is
-		e := event{member: m, state: is, reason: reason, until: m.until(now)}
+		e := event{member: m, state: is, reason: reason}
 		if is == Valid {
 			m.key.recovered = now
 			b.series.recoveries[via].Add(1)
 			e.via = viaWords[via]
 		} else {
-			b.series.transition(reason)
+			last := m.last(now)
+			if e.reason == verdict.None {
+				e.reason = last.reason
+			}
+			e.until = last.until
+			b.series.transition(e.reason)
 		}
 		events = append(events, e)
 	}
 	return events
 }
 
-// until is when the last cooldown of a temporary key ends.
-func (m *member) until(now time.Time) time.Time {
-	var end time.Time
+// last is the block that keeps a key out the longest: a rejection, else the
+// cooldown that ends last. There is none on a valid key.
+func (m *member) last(now time.Time) *block {
+	var last *block
+	longer := func(b *block) {
+		if b.inForce(now) && (last == nil || !last.permanent && (b.permanent || b.until.After(last.until))) {
+			last = b
+		}
+	}
 	for _, d := range m.domains() {
 		if d == nil {
 			continue
 		}
-		if d.whole.inForce(now) && d.whole.until.After(end) {
-			end = d.whole.until
-		}
+		longer(&d.whole)
 		for _, b := range d.models {
-			if b.inForce(now) && b.until.After(end) {
-				end = b.until
-			}
+			longer(b)
 		}
 	}
-	return end
+	return last
 }
 
 // event is a change of state to be logged once the lock is released.

@@ -2,6 +2,8 @@ package keypool
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,17 +22,33 @@ const (
 
 // prober answers probes by secret.
 type prober struct {
-	can    func(verdict.Reason) bool
+	can   func(verdict.Reason) bool
+	start time.Time
+
+	mu     sync.Mutex
 	answer map[string]func() verdict.Verdict
 	asked  []time.Duration // when, since start
-	start  time.Time
 }
 
 func (p *prober) Can(r verdict.Reason) bool { return p.can == nil || p.can(r) }
 
 func (p *prober) Probe(_ context.Context, secret string, _ verdict.Reason) verdict.Verdict {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.asked = append(p.asked, time.Since(p.start))
 	return p.answer[secret]()
+}
+
+func (p *prober) answers(secret string, a func() verdict.Verdict) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer[secret] = a
+}
+
+func (p *prober) times() []time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.asked)
 }
 
 // TestWorkedExample walks one pool through every kind of event and compares all
@@ -119,16 +137,10 @@ func TestWorkedExample(t *testing.T) {
 		reloaded = r.pool(3, func(o *Options) { o.Prober = probes })
 		reloaded.Adopt(p)
 		p = reloaded
-		ctx, stop := context.WithCancel(t.Context())
-		stopped := make(chan struct{})
-		go func() {
-			defer close(stopped)
-			RunProbes(ctx, func() []*Pool { return []*Pool{p} })
-		}()
+		stop := probing(t, func() *Pool { return reloaded })
 		time.Sleep(40 * time.Second)
 		stop()
-		<-stopped
-		if n := len(probes.asked); n != 3 {
+		if n := len(probes.times()); n != 3 {
 			t.Errorf("%d probes, want one of each key", n)
 		}
 		want.keys["k1"] = Valid
