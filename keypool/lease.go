@@ -61,6 +61,7 @@ func (l *Lease) judge(v verdict.Verdict) (stale bool) {
 	l.judged = true
 	var events []event
 	if v.Action == verdict.Relay {
+		l.member.key.served++
 		events = p.succeed(l.member, l.model, v.Sent, now)
 	} else {
 		marked := false

@@ -86,7 +86,7 @@ func (m *Metrics) gauges(ch chan<- prometheus.Metric, p *Pool) {
 		gauge(m.descs.state, float64(view.states[st]), string(st))
 	}
 	for _, k := range view.keys {
-		gauge(m.descs.key, 1, k.id, string(k.state))
+		gauge(m.descs.key, 1, k.ID, string(k.State))
 	}
 	if !view.next.IsZero() {
 		gauge(m.descs.next, max(view.next.Sub(now).Seconds(), 0))
@@ -126,14 +126,9 @@ func (m *Metrics) counters(ch chan<- prometheus.Metric, p *Pool) {
 // view is a pool at one moment.
 type view struct {
 	states map[State]int
-	keys   []keyView
+	keys   []KeyStatus
 	next   time.Time
 	scoped map[verdict.Level]int
-}
-
-type keyView struct {
-	id    string
-	state State
 }
 
 func (p *Pool) view(now time.Time) view {
@@ -144,7 +139,7 @@ func (p *Pool) view(now time.Time) view {
 	for _, m := range p.members {
 		st := m.stateAt(now)
 		v.states[st]++
-		v.keys = append(v.keys, keyView{m.id, st})
+		v.keys = append(v.keys, m.status(st, now))
 		if at, ok := m.soonestTry(now); ok && st == Temporary && (v.next.IsZero() || at.Before(v.next)) {
 			v.next = at
 		}

@@ -57,6 +57,9 @@ type Options struct {
 	// Prober revives condemned keys in the background (see RunProbes). Nil: only
 	// real requests try them again.
 	Prober Prober
+	// ProbeAfter is how long after its rejection a condemned key is first probed;
+	// it doubles up to an hour. Zero: 30 s.
+	ProbeAfter time.Duration
 	// TrialAfter is how long after its rejection a condemned key that no probe
 	// watches is first tried by a real request; it doubles up to an hour. Zero:
 	// an hour, which is also the most. Keys out of credit always wait the hour.
@@ -115,6 +118,9 @@ func New(o Options) (*Pool, error) {
 	}
 	if o.TrialAfter <= 0 || o.TrialAfter > maxBackoff {
 		o.TrialAfter = maxBackoff
+	}
+	if o.ProbeAfter <= 0 || o.ProbeAfter > maxBackoff {
+		o.ProbeAfter = firstProbe
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
