@@ -1,0 +1,87 @@
+package keypool
+
+import (
+	"slices"
+	"time"
+
+	"keybridge/keypool/verdict"
+)
+
+// Status is a pool at one moment, for those who watch it.
+type Status struct {
+	Provider string
+	Keys     []KeyStatus // in configured order
+}
+
+// KeyStatus is one key of a Status. It holds nothing of the secret.
+type KeyStatus struct {
+	ID    string
+	State State
+	// Reason is why the key is out; empty for a valid one.
+	Reason verdict.Reason
+	// Models are those that a temporary key cools for, sorted, if it may be used
+	// for every other. Nil: it is out for all of them.
+	Models []string
+	// Until is when the last cooldown ends; zero for a permanent key.
+	Until time.Time
+	// NextTry is when the key is next probed or tried, or its cooldown ends,
+	// whichever is sooner; zero for a valid key, in the past if it is due.
+	NextTry  time.Time
+	InFlight int    // leases not yet given back
+	Served   uint64 // good answers
+}
+
+// Status reads the pool. That of a caller's own key has no keys to show.
+func (p *Pool) Status() Status {
+	s := Status{Provider: p.provider}
+	if !p.borrowed {
+		s.Keys = p.view(time.Now()).keys
+	}
+	return s
+}
+
+// status is read under the book's lock.
+func (m *member) status(st State, now time.Time) KeyStatus {
+	k := KeyStatus{ID: m.id, State: st, InFlight: m.key.inflight, Served: m.key.served}
+	if st == Valid {
+		return k
+	}
+	whole := false
+	see := func(b *block, model string) {
+		if !b.inForce(now) || st == Permanent && !b.permanent {
+			return
+		}
+		if model == "" {
+			whole = true
+		} else if !slices.Contains(k.Models, model) {
+			k.Models = append(k.Models, model)
+		}
+		next := b.nextTry()
+		if b.permanent && !b.probeAt.IsZero() {
+			next = b.probeAt
+		}
+		if k.NextTry.IsZero() || !next.IsZero() && next.Before(k.NextTry) {
+			k.NextTry = next
+		}
+		if k.Reason == "" || b.until.After(k.Until) {
+			k.Reason = b.reason
+		}
+		if b.until.After(k.Until) {
+			k.Until = b.until
+		}
+	}
+	for _, d := range m.domains() {
+		if d == nil {
+			continue
+		}
+		see(&d.whole, "")
+		for model, b := range d.models {
+			see(b, model)
+		}
+	}
+	if whole {
+		k.Models = nil
+	}
+	slices.Sort(k.Models)
+	return k
+}
