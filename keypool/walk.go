@@ -74,6 +74,8 @@ func (w *walk) pick(now time.Time) (m *member, trying *block) {
 		r := free
 		if w.pool.book.trouble > 0 {
 			r = c.ready(model, now)
+		} else if w.pool.opts.Strategy != LeastBusy {
+			return c, nil // no trial can be due
 		}
 		switch r {
 		case due:
