@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -24,9 +23,10 @@ type flow struct {
 	reader   *wire.Reader
 	observer dialect.Observer
 	out      *out
-	ended    bool // read to its proper end already
-	cut      error
+	done     bool         // the event that ends the answer has been seen
+	cut      error        // what the body has ended with already
 	cause    func() error // why its context ended
+	cancel   context.CancelCauseFunc
 }
 
 // Read is the reader's source: the client gets what there is before the upstream
@@ -40,16 +40,6 @@ func (f *flow) Read(p []byte) (int, error) {
 
 // streamed says that the answer is cut into events, between which others fit.
 func (f *flow) streamed() bool { return f.framing == wire.SSE }
-
-// answer is an upstream's answer that was not committed: it stands for the
-// attempt in the failover loop, which picks the one that the client is shown.
-type answer struct {
-	resp *http.Response
-	body upstream.ErrorBody
-	rest io.Reader // what follows an error body that was too long to judge whole
-}
-
-func (a *answer) Error() string { return "the upstream answered " + a.resp.Status }
 
 // attempt sends the turn with one key and says what the answer means. It is all
 // the failover loop sees of the wire.
@@ -79,17 +69,26 @@ func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v ve
 		return 0, v, err
 	}
 	x.undo = append(x.undo, func() { cancel(nil); _ = resp.Body.Close() })
+	if resp.StatusCode >= http.StatusBadRequest && (!x.byok() || x.flow != nil) {
+		v, err = x.rejected(resp, cancel)
+		return resp.StatusCode, v, err
+	}
+	if late != nil && !x.record.Stream {
+		late.Stop() // for a blocking answer the head is in time
+	}
+	f := x.open(ctx, resp, l, cancel)
 	switch {
+	case x.flow != nil && x.flow.framing != f.framing: // it cannot go on with the answer that has begun
+		x.out.retract()
+		v, err = broken(ctx, errUnreadable)
 	case x.byok():
-		x.commitOpaque(x.open(ctx, resp, l, cancel))
-		return resp.StatusCode, verdict.Success(), nil
-	case resp.StatusCode >= http.StatusBadRequest:
-		v, err = x.rejected(l, resp)
+		x.commitOpaque(f)
 	default:
-		if late != nil && !x.record.Stream {
-			late.Stop() // for a blocking answer the head is in time
-		}
-		v, err = x.gate(ctx, x.open(ctx, resp, l, cancel), late)
+		v, err = x.gate(ctx, f, late)
+	}
+	if err == nil {
+		x.flow = f
+		x.closeAttempts(len(x.undo) - 1)
 	}
 	return resp.StatusCode, v, err
 }
@@ -102,7 +101,6 @@ func (x *exchange) request(l *keypool.Lease) *upstream.Request {
 		Body: x.body, Secret: l.Secret(), CallerHeader: x.record.Principal.Header,
 	}
 	if x.upload != nil {
-		x.upload.used = true
 		r.Stream, r.Length = x.upload.reader, x.upload.length
 	}
 	return r
@@ -110,14 +108,14 @@ func (x *exchange) request(l *keypool.Lease) *upstream.Request {
 
 // unanswered judges a send that brought no head.
 func (x *exchange) unanswered(ctx context.Context, err error) (verdict.Verdict, error) {
-	stop := verdict.Verdict{Action: verdict.Stop, Reason: verdict.UpstreamError}
+	stop := verdict.Verdict{Action: verdict.Stop}
 	if f, ok := errors.AsType[*fault.Error](err); ok { // the client's body
 		return stop, f
 	}
 	if x.r.Context().Err() != nil { // the client's own doing
-		return verdict.Verdict{Action: verdict.Stop}, err
+		return stop, err
 	}
-	v, f := x.broken(ctx, err)
+	v, f := broken(ctx, err)
 	sent, ok := errors.AsType[*upstream.SendError](err)
 	ambiguous := !ok || sent.Written
 	if x.upload != nil || (ambiguous && !x.match.Inference && !x.match.Idempotent) {
@@ -127,7 +125,7 @@ func (x *exchange) unanswered(ctx context.Context, err error) (verdict.Verdict, 
 }
 
 // broken judges an upstream that gave no answer, or a part of one.
-func (x *exchange) broken(ctx context.Context, err error) (verdict.Verdict, *fault.Error) {
+func broken(ctx context.Context, err error) (verdict.Verdict, error) {
 	if errors.Is(context.Cause(ctx), errLate) {
 		return verdict.Late(), fault.Wrap(fault.Timeout, err, "The upstream did not answer in time.")
 	}
@@ -135,21 +133,17 @@ func (x *exchange) broken(ctx context.Context, err error) (verdict.Verdict, *fau
 }
 
 // rejected judges an error status.
-func (x *exchange) rejected(l *keypool.Lease, resp *http.Response) (verdict.Verdict, error) {
+func (x *exchange) rejected(resp *http.Response, cancel context.CancelCauseFunc) (verdict.Verdict, error) {
 	now := time.Now()
 	body := upstream.ReadError(resp)
 	v := verdict.Classify(x.target.Kind, verdict.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body.Text, Now: now})
-	a := &answer{resp: resp, body: body}
+	a := &answer{resp: resp, body: body, said: body.Text}
 	if !body.Whole && body.Err == nil {
-		a.rest = resp.Body
+		a.rest, a.stop = resp.Body, func() { cancel(nil) }
 	} else {
 		_ = resp.Body.Close()
 	}
-	switch {
-	case v.Action == verdict.Relay:
-		v.Action = verdict.Stop
-	case x.upload != nil: // it cannot be sent again
-		l.Judge(v)
+	if v.Action == verdict.Relay || x.upload != nil { // an upload cannot be sent again
 		v.Action = verdict.Stop
 	}
 	return v, a
@@ -157,8 +151,10 @@ func (x *exchange) rejected(l *keypool.Lease, resp *http.Response) (verdict.Verd
 
 // open prepares to read a good answer's body.
 func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lease, cancel context.CancelCauseFunc) *flow {
-	cause := func() error { return context.Cause(ctx) }
-	f := &flow{resp: resp, lease: l, out: x.out, observer: x.dialect.Observe(), cause: cause}
+	f := &flow{
+		resp: resp, lease: l, out: x.out, observer: x.dialect.Observe(),
+		cause: func() error { return context.Cause(ctx) }, cancel: cancel,
+	}
 	encoded := resp.Header.Get("Content-Encoding")
 	if x.match.Bridged() && resp.StatusCode < http.StatusBadRequest && (encoded == "" || encoded == "identity") {
 		f.framing = wire.FramingOf(resp.Header.Get("Content-Type"))
@@ -167,8 +163,8 @@ func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lea
 		f.observer = dialect.Opaque(x.dialect).Observe()
 	}
 	f.reader = wire.NewReader(f.framing, f)
-	header := upstream.ClientHeader(resp, upstream.Rewrite{Pooled: !x.byok(), Edited: x.edits()})
+	edited := f.streamed() || x.out.splice != nil && f.framing != wire.Opaque // pings are an edit, too
+	header := upstream.ClientHeader(resp, upstream.Rewrite{Pooled: !x.byok(), Edited: edited})
 	x.out.prepare(resp.StatusCode, header, f.streamed(), cancel)
-	x.flow, x.held, x.heldBytes = f, nil, 0
 	return f
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"keybridge/internal/fault"
@@ -14,18 +15,17 @@ import (
 
 const bodyPatience = 30 * time.Second // for the next bytes of a request's body
 
-// uploadBody is a body too large to keep: it can be sent once.
-type uploadBody struct {
+// upload is a body too large to keep: it can be sent once.
+type upload struct {
 	reader io.Reader
 	length int64 // negative: unknown
-	used   bool
 }
 
 // read takes the request's body in: whole, so that another key can be tried, or,
 // where the route is for uploads and it is over the limit, as a stream.
 func (x *exchange) read() *fault.Error {
-	r, limit := x.r, x.s.Limits.MaxBody
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+	r, keep := x.r, x.s.Limits.MaxBody
+	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
 	if x.match.Bridged() {
@@ -33,25 +33,33 @@ func (x *exchange) read() *fault.Error {
 			return fault.New(fault.Unsupported, "The request body is encoded as %q: send it without Content-Encoding.", shorten(enc))
 		}
 	}
-	if r.ContentLength > limit && !x.match.Upload {
-		return tooLarge(limit)
+	most := keep
+	if x.match.Upload {
+		most = max(keep, x.s.Limits.MaxUpload)
 	}
-	src := &patient{r: r.Body, rc: x.out.rc}
-	defer src.done()
-	buf, err := readUpTo(src, r.ContentLength, limit)
-	switch {
-	case err != nil:
-		return bodyFault(err)
-	case int64(len(buf)) <= limit:
-		x.body = buf
-		return nil
-	case !x.match.Upload:
-		return tooLarge(limit)
-	case r.ContentLength > x.s.Limits.MaxUpload:
-		return tooLarge(x.s.Limits.MaxUpload)
+	if r.ContentLength > most {
+		return tooLarge(most)
 	}
-	x.upload = &uploadBody{
-		reader: io.MultiReader(bytes.NewReader(buf), &capped{r: src, left: x.s.Limits.MaxUpload - int64(len(buf)), limit: x.s.Limits.MaxUpload}),
+	x.source = &patient{r: r.Body, rc: x.out.rc}
+	var begin []byte
+	if r.ContentLength <= keep {
+		body, err := readUpTo(x.source, r.ContentLength, keep)
+		if over := int64(len(body)) > keep; over && most > keep && err == nil {
+			begin = body
+		} else {
+			x.source.stop()
+			switch {
+			case err != nil:
+				return bodyFault(err)
+			case over:
+				return tooLarge(most)
+			}
+			x.body = body
+			return nil
+		}
+	}
+	x.upload = &upload{
+		reader: io.MultiReader(bytes.NewReader(begin), &capped{r: x.source, left: most - int64(len(begin)), limit: most}),
 		length: r.ContentLength,
 	}
 	return nil
@@ -59,7 +67,7 @@ func (x *exchange) read() *fault.Error {
 
 // readUpTo reads the whole body, or one byte over the limit if it is longer.
 func readUpTo(r io.Reader, length, limit int64) ([]byte, error) {
-	if length >= 0 && length <= limit {
+	if length >= 0 {
 		buf := make([]byte, length)
 		_, err := io.ReadFull(r, buf)
 		return buf, err
@@ -71,6 +79,7 @@ func tooLarge(limit int64) *fault.Error {
 	return fault.New(fault.TooLarge, "The request body is over the limit of %d bytes.", limit)
 }
 
+// bodyFault says what the caller did wrong that its body could not be read.
 func bodyFault(err error) *fault.Error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return f
@@ -85,15 +94,41 @@ func bodyFault(err error) *fault.Error {
 type patient struct {
 	r  io.Reader
 	rc *http.ResponseController
+
+	mu   sync.Mutex
+	done bool
 }
 
 func (p *patient) Read(b []byte) (int, error) {
-	_ = p.rc.SetReadDeadline(time.Now().Add(bodyPatience)) // not every writer can
-	return p.r.Read(b)
+	p.limit(time.Now().Add(bodyPatience))
+	n, err := p.r.Read(b)
+	if err != nil {
+		// From here on the connection is read only to notice a client that leaves.
+		p.stop()
+		if !errors.Is(err, io.EOF) {
+			return n, bodyFault(err)
+		}
+	}
+	return n, err
 }
 
-// done lifts the deadline: from here on reading only notices a client that leaves.
-func (p *patient) done() { _ = p.rc.SetReadDeadline(time.Time{}) }
+// limit sets the connection's deadline. After stop it is no longer ours: the
+// transport may still read an upload when the answer is through, and the
+// connection serve another request.
+func (p *patient) limit(t time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.done {
+		_ = p.rc.SetReadDeadline(t) // not every writer can
+	}
+}
+
+func (p *patient) stop() {
+	p.limit(time.Time{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done = true
+}
 
 // capped refuses to pass on more than the limit of uploads.
 type capped struct {

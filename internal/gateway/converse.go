@@ -4,11 +4,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
-	"keybridge/internal/upstream"
 	"keybridge/internal/wire"
 	"keybridge/keypool"
 	"keybridge/keypool/verdict"
@@ -25,19 +25,26 @@ func (x *exchange) converse(pool *keypool.Pool) {
 		return
 	}
 	want := keypool.Want{Model: x.record.Model, Endpoint: x.match.Route, Tally: x.tally}
+	if want.Model == "" && !x.match.Bridged() {
+		want.Model = x.match.Route
+	}
 	for {
 		if err := pool.Do(x.r.Context(), want, x.attempt); err != nil {
 			x.conclude(err)
 			return
 		}
 		turn, f := x.relay()
+		if x.gone() {
+			return
+		}
 		if f != nil {
 			x.refuse(f)
 			return
 		}
 		calls := callsOf(turn, mine)
-		x.endTurn(turn, len(calls) == 0)
-		if len(calls) == 0 || x.record.Err != nil || x.out.broken() {
+		last := len(calls) == 0 || x.record.Err != nil
+		x.endTurn(turn, last)
+		if last {
 			x.out.end()
 			return
 		}
@@ -68,12 +75,9 @@ func (x *exchange) offer() (mine func(string) bool, _ *fault.Error) {
 		names[d.Name] = true
 	}
 	mine = func(name string) bool { return names[name] }
-	x.body, x.tooler, x.splice = body, tooler, tooler.Splice(mine)
+	x.body, x.tooler, x.out.splice = body, tooler, tooler.Splice(mine)
 	return mine, nil
 }
-
-// edits says that the client's bytes may differ from the upstream's.
-func (x *exchange) edits() bool { return x.splice != nil }
 
 func callsOf(turn llm.Turn, mine func(string) bool) []llm.ToolCall {
 	if mine == nil {
@@ -89,16 +93,16 @@ func callsOf(turn llm.Turn, mine func(string) bool) []llm.ToolCall {
 }
 
 func (x *exchange) endTurn(turn llm.Turn, last bool) {
-	if x.splice == nil {
+	if x.out.splice == nil {
 		return
 	}
-	for _, ev := range x.splice.End(turn, last) {
+	for _, ev := range x.out.splice.End(turn, last) {
 		x.out.write(ev.Raw)
 	}
 }
 
 func (x *exchange) followUp(turn llm.Turn, calls []llm.ToolCall) ([]byte, *fault.Error) {
-	body, err := x.tooler.FollowUp(x.body, turn, x.g.o.Tools.Call(calls))
+	body, err := x.tooler.FollowUp(x.body, turn, x.g.o.Tools.Call(x.r.Context(), calls))
 	if err != nil {
 		return nil, asFault(err)
 	}
@@ -116,24 +120,25 @@ func (x *exchange) relay() (llm.Turn, *fault.Error) {
 		}
 	}()
 	err := f.cut
-	for err == nil && !f.ended && !x.out.broken() {
+	for err == nil && !x.out.broken() {
 		var ev wire.Event
 		if ev, err = f.reader.Next(); err == nil {
 			x.forward(f, ev, f.observer.Event(ev))
 		}
 	}
 	turn := f.observer.Turn()
+	told := f.done || x.record.Err != nil // the client has seen the end, or the upstream's own error
 	switch {
-	case err == nil, turn.Complete && (f.streamed() || errors.Is(err, io.EOF)):
+	case err == nil,
+		told && f.streamed(),
+		(turn.Complete || x.record.Err != nil) && errors.Is(err, io.EOF):
 		return turn, nil
-	case errors.Is(err, io.EOF) && (x.record.Err != nil || f.resp.StatusCode >= http.StatusBadRequest):
-		return turn, nil // it ended with the error it has shown
 	}
-	return turn, x.cutOff(f, err)
+	return turn, cutOff(f, err)
 }
 
 // cutOff is what the client is told of an answer that broke after its commit.
-func (x *exchange) cutOff(f *flow, err error) *fault.Error {
+func cutOff(f *flow, err error) *fault.Error {
 	switch cause := f.cause(); {
 	case errors.Is(cause, ErrStopping):
 		return fault.Wrap(fault.Unavailable, cause, "The gateway is stopping.")
@@ -145,30 +150,19 @@ func (x *exchange) cutOff(f *flow, err error) *fault.Error {
 
 // forward gives one event of a committed answer to the client.
 func (x *exchange) forward(f *flow, ev wire.Event, kind dialect.Kind) {
-	if kind == dialect.Failure {
+	switch {
+	case kind == dialect.End:
+		f.done = true
+	case kind == dialect.Failure:
 		x.fail(errUpstream)
 		if m := x.target.Masker; m != nil && !x.byok() {
 			ev.Raw = m.Mask(ev.Raw)
 		}
+	case ev.Chunk && f.streamed(): // an event beyond all bounds: nothing may be put into it
+		f.framing = wire.Opaque
+		x.out.verbatim()
 	}
-	if x.splice == nil {
-		x.out.write(ev.Raw)
-		return
-	}
-	x.release()
-	for _, out := range x.splice.Event(ev) {
-		x.out.write(out.Raw)
-	}
-}
-
-// release shows the splicer what was held back.
-func (x *exchange) release() {
-	for _, ev := range x.held {
-		for _, out := range x.splice.Event(ev) {
-			x.out.write(out.Raw)
-		}
-	}
-	x.held = nil
+	x.out.forward(ev)
 }
 
 // conclude answers a call that no key has served.
@@ -176,34 +170,25 @@ func (x *exchange) conclude(err error) {
 	a, ok := errors.AsType[*answer](err)
 	switch {
 	case x.gone():
-		x.fail(err)
 	case !ok:
 		x.refuse(x.faultOf(err))
 	case x.out.begun():
-		said := string(x.target.Masker.Mask([]byte(verdict.Parse(a.body.Text).Message)))
-		x.refuse(fault.Wrap(fault.BadUpstream, a, "The upstream answered "+a.resp.Status+": "+said))
+		said := string(x.target.Masker.Mask([]byte(verdict.Parse(a.said).Message)))
+		x.refuse(fault.Wrap(fault.BadUpstream, a, "The upstream refused to go on ("+strconv.Itoa(a.resp.StatusCode)+"): "+said))
 	default:
 		x.show(a)
 	}
 }
 
-const mostErrorBody = 8 << 20
-
 // show gives an upstream's answer to the client as it came, but for secrets.
 func (x *exchange) show(a *answer) {
 	x.fail(a)
-	h := upstream.ClientHeader(a.resp, upstream.Rewrite{Pooled: true})
-	if a.rest != nil {
-		more, err := io.ReadAll(io.LimitReader(a.rest, mostErrorBody))
-		a.body.Raw, a.body.Err = append(a.body.Raw, more...), err
-		a.body.Text = a.body.Raw
-		if len(more) == mostErrorBody {
-			a.body.Err = errors.New("the error body is too long")
-		}
-	}
-	if a.body.Err != nil {
-		x.refuse(fault.Wrap(fault.BadUpstream, a.body.Err, "The upstream answered "+a.resp.Status+" and broke off."))
+	if a.readRest(); a.body.Err != nil {
+		x.refuse(fault.Wrap(fault.BadUpstream, a.body.Err,
+			"The upstream answered "+strconv.Itoa(a.resp.StatusCode)+" "+http.StatusText(a.resp.StatusCode)+", but its message broke off."))
 		return
 	}
-	x.out.whole(a.resp.StatusCode, h, a.body.Masked(x.target.Masker, h))
+	h := a.header(x.target.Masker)
+	body := a.body.Masked(x.target.Masker, h)
+	x.out.whole(a.resp.StatusCode, h, body)
 }

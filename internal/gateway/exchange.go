@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -14,7 +16,6 @@ import (
 	"keybridge/internal/fault"
 	"keybridge/internal/ledger"
 	"keybridge/internal/route"
-	"keybridge/internal/wire"
 	"keybridge/keypool"
 	"keybridge/keypool/verdict"
 )
@@ -31,15 +32,13 @@ type exchange struct {
 	record  *ledger.Exchange
 	tally   *keypool.Tally
 
-	body      []byte
-	upload    *uploadBody // set instead of body: may be sent once
-	flow      *flow       // the answer being gated or relayed
-	tooler    dialect.Tooler
-	splice    dialect.Splicer // nil: verbatim
-	held      []wire.Event    // what the splicer has not seen yet
-	heldBytes int
-	undo      []func() // what the attempts left open
-	abort     bool     // the started answer must not look complete
+	body   []byte
+	upload *upload  // set instead of body: may be sent once
+	source *patient // reads the client's body; nil: there is none
+	flow   *flow    // the last answer that was committed
+	tooler dialect.Tooler
+	undo   []func() // what the attempts left open
+	abort  bool     // the started answer must not look complete
 }
 
 func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http.ResponseWriter) *exchange {
@@ -122,7 +121,7 @@ func (x *exchange) breakOff(f *fault.Error) {
 	if x.flow != nil {
 		if ev := x.flow.observer.Break(f); len(ev.Raw) > 0 && x.flow.streamed() {
 			x.out.write(ev.Raw)
-			x.out.flush()
+			x.out.end()
 			return
 		}
 	}
@@ -139,8 +138,9 @@ func (x *exchange) fail(err error) {
 // finish settles the accounts, on every way out.
 func (x *exchange) finish() {
 	caught := recover()
-	for _, undo := range x.undo {
-		undo()
+	x.closeAttempts(len(x.undo))
+	if x.source != nil {
+		x.source.stop()
 	}
 	x.tally.Close()
 	x.out.close()
@@ -150,9 +150,10 @@ func (x *exchange) finish() {
 		x.record.HTTPStatus = x.out.sentStatus()
 	}
 	switch {
-	case x.gone():
+	case caught == nil && x.gone():
 		x.record.Status = ledger.Cancelled
-		x.fail(context.Cause(x.r.Context()))
+		x.fail(errClientGone)
+		x.abort = true // it may still listen, as one that has only closed its own side does
 	case caught != nil || x.record.Err != nil || x.record.HTTPStatus >= http.StatusBadRequest:
 		x.record.Status = ledger.Failed
 	default:
@@ -160,14 +161,21 @@ func (x *exchange) finish() {
 	}
 	if caught != nil && caught != http.ErrAbortHandler { //nolint:errorlint // the very value
 		x.fail(fmt.Errorf("panic: %v", caught))
+		x.g.o.Logger.LogAttrs(context.WithoutCancel(x.r.Context()), slog.LevelError, "panic while serving a request",
+			slog.String("id", x.record.ID), slog.Any("panic", caught), slog.String("stack", string(debug.Stack())))
 	}
 	x.g.o.Ledger.Finished(x.record)
-	if caught != nil {
-		panic(caught)
-	}
-	if x.abort {
+	if caught != nil || x.abort {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// closeAttempts closes what the oldest n attempts left open.
+func (x *exchange) closeAttempts(n int) {
+	for _, undo := range x.undo[:n] {
+		undo()
+	}
+	x.undo = x.undo[n:]
 }
 
 // gone says that the client went away before it had its answer.
@@ -192,6 +200,9 @@ func (x *exchange) faultOf(err error) *fault.Error {
 		return f
 	}
 	if e, ok := errors.AsType[*keypool.ModelError](err); ok {
+		if x.record.Model == "" {
+			return fault.New(fault.ModelNotFound, "No key of the provider %s is for requests that name no model: each has a list of models.", e.Provider)
+		}
 		return fault.New(fault.ModelNotFound, "The model %q is not served by any key of the provider %s.", shorten(e.Model), e.Provider)
 	}
 	e, ok := errors.AsType[*keypool.ExhaustedError](err)

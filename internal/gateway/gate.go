@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
+	"slices"
 	"time"
 
 	"keybridge/internal/dialect"
@@ -12,6 +12,8 @@ import (
 	"keybridge/internal/wire"
 	"keybridge/keypool/verdict"
 )
+
+var errUnreadable = errors.New("the answer is not of the form of the one before it")
 
 // gate reads a good-looking answer until it is sure of it: until the first event
 // with content, its proper end, or until too much or for too long was held back.
@@ -37,8 +39,10 @@ func (x *exchange) gate(ctx context.Context, f *flow, late *time.Timer) (verdict
 			x.forward(f, ev, kind)
 			return verdict.Success(), nil
 		case dialect.Preamble:
-			// A JSON body that is no answer is a cut one, however long.
-			if f.framing == wire.SSE && x.hold(ev) {
+			if f.framing == wire.JSON { // the whole body, and it says nothing
+				return x.gateEnd(ctx, f, io.ErrUnexpectedEOF)
+			}
+			if x.out.hold(ev) {
 				return verdict.Success(), nil
 			}
 		}
@@ -47,44 +51,27 @@ func (x *exchange) gate(ctx context.Context, f *flow, late *time.Timer) (verdict
 
 // commitOpaque commits an answer at its head; that of a stream goes out at once.
 func (x *exchange) commitOpaque(f *flow) {
+	if !f.streamed() {
+		x.out.verbatim()
+	}
 	x.out.commit()
 	if wire.FramingOf(f.resp.Header.Get("Content-Type")) == wire.SSE {
 		x.out.begin()
 	}
 }
 
-// hold keeps an event back and reports whether the answer is committed all the
-// same. A splicer must see the events themselves, once it is known whose they are.
-func (x *exchange) hold(ev wire.Event) bool {
-	if !x.edits() {
-		return x.out.hold(ev.Raw)
-	}
-	x.held = append(x.held, ev.Clone())
-	x.heldBytes += len(ev.Raw)
-	if x.heldBytes <= x.s.Stream.HoldBytes {
-		return false
-	}
-	x.out.commit()
-	x.release()
-	return true
-}
-
 // gateEnd judges a body that ended, well or not, before any content.
 func (x *exchange) gateEnd(ctx context.Context, f *flow, err error) (verdict.Verdict, error) {
-	if _, open := x.out.preamble(); !open {
-		f.ended = errors.Is(err, io.EOF) && f.observer.Turn().Complete
+	if errors.Is(err, io.EOF) && f.observer.Turn().Complete {
+		x.out.commit()
 		f.cut = err
 		return verdict.Success(), nil
 	}
-	if errors.Is(err, io.EOF) && f.observer.Turn().Complete {
-		x.out.commit()
-		x.release()
-		f.ended = true
+	if _, open := x.out.retract(); !open { // held too long: it is the client's already
+		f.cut = err
 		return verdict.Success(), nil
 	}
-	x.flow = nil
-	v, fault := x.broken(ctx, err)
-	return v, fault
+	return broken(ctx, err)
 }
 
 // gateFailure judges the error inside a 200.
@@ -92,21 +79,18 @@ func (x *exchange) gateFailure(f *flow, ev wire.Event) (verdict.Verdict, error) 
 	v := verdict.Classify(x.target.Kind, verdict.Answer{
 		Status: f.resp.StatusCode, Header: f.resp.Header, Body: ev.Data, Now: time.Now(),
 	})
-	held, open := x.out.preamble()
-	if !open { // held too long: it is the client's already
-		f.lease.Judge(v)
-		x.fail(errUpstream)
-		x.out.write(x.target.Masker.Mask(ev.Raw))
-		return verdict.Verdict{Action: verdict.Stop}, nil
-	}
 	if v.Action == verdict.Relay {
 		v.Action = verdict.Stop
 	}
-	whole := append(append([]byte(nil), held...), ev.Raw...)
-	whole = append(whole, f.reader.Rest()...)
-	rest := upstream.ReadError(&http.Response{Body: f.resp.Body})
-	_ = f.resp.Body.Close()
-	whole = append(whole, rest.Raw...)
-	x.flow = nil
-	return v, &answer{resp: f.resp, body: upstream.ErrorBody{Raw: whole, Text: whole, Whole: true}}
+	held, open := x.out.retract()
+	if !open { // held too long: it is the client's already
+		x.forward(f, ev, dialect.Failure)
+		v.Action = verdict.Stop
+		return v, nil
+	}
+	raw := slices.Concat(held, ev.Raw, f.reader.Rest())
+	return v, &answer{
+		resp: f.resp, body: upstream.ErrorBody{Raw: raw, Text: raw, Whole: true},
+		said: ev.Data, rest: f.resp.Body, stream: true, stop: func() { f.cancel(nil) },
+	}
 }

@@ -5,6 +5,7 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -68,7 +69,7 @@ type Stream struct {
 // Tools offers central tools to a conversation and runs them.
 type Tools interface {
 	Defs(ledger.Principal) []llm.ToolDef
-	Call(calls []llm.ToolCall) []llm.ToolResult
+	Call(ctx context.Context, calls []llm.ToolCall) []llm.ToolResult
 }
 
 // Options are what a Gateway is made of.

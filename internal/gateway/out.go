@@ -1,11 +1,16 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/wire"
 )
 
 const (
@@ -32,6 +37,7 @@ type out struct {
 	head   bool // the request is HEAD: no bodies
 	stream Stream
 	ping   []byte
+	splice dialect.Splicer // nil: the upstream's bytes as they are
 
 	status    int
 	header    http.Header
@@ -43,7 +49,7 @@ type out struct {
 	dirty     bool  // written, not flushed
 	pings     bool  // the answer is a stream that may be kept alive
 
-	held      []byte
+	held      []byte // whole events
 	heldSince time.Time
 	first     time.Time
 	lastWrite time.Time
@@ -55,7 +61,9 @@ type out struct {
 }
 
 func newOut(w http.ResponseWriter, r *http.Request, s Stream, ping []byte) *out {
-	return &out{w: w, rc: http.NewResponseController(w), head: r.Method == http.MethodHead, stream: s, ping: ping}
+	o := &out{w: w, rc: http.NewResponseController(w), head: r.Method == http.MethodHead, stream: s, ping: ping}
+	o.timer = time.AfterFunc(never, o.tick)
+	return o
 }
 
 // prepare takes the head of an answer that may become the client's.
@@ -64,38 +72,44 @@ func (o *out) prepare(status int, h http.Header, streamed bool, cancel context.C
 	defer o.mu.Unlock()
 	if !o.started {
 		o.status, o.header = status, h
+		o.pings = streamed && o.stream.Ping > 0 && len(o.ping) > 0
 	}
-	o.committed, o.held, o.heldSince = false, o.held[:0], time.Time{}
-	o.pings = streamed && o.stream.Ping > 0 && len(o.ping) > 0
+	o.committed, o.held, o.heldSince = false, nil, time.Time{}
 	o.cancel = cancel
 	o.watch()
 }
 
 // hold keeps an event that may still be thrown away. It reports whether the
 // answer is committed all the same: too much or for too long was held.
-func (o *out) hold(raw []byte) bool {
+func (o *out) hold(ev wire.Event) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.committed {
-		o.put(raw)
+		o.pass(ev)
 		return true
 	}
-	if len(o.held) == 0 {
+	if o.heldSince.IsZero() {
 		o.heldSince = time.Now()
 		o.watch()
 	}
-	o.held = append(o.held, raw...)
+	o.held = append(o.held, ev.Raw...)
 	if len(o.held) > o.stream.HoldBytes {
 		o.commitNow()
 	}
 	return o.committed
 }
 
-// preamble is what is held, and whether it is still only held.
-func (o *out) preamble() (held []byte, open bool) {
+// retract throws an answer away and returns what was held of it; ok is false if
+// it is the client's already.
+func (o *out) retract() (held []byte, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.held, !o.committed
+	if o.committed {
+		return nil, false
+	}
+	held = o.held
+	o.held, o.heldSince, o.cancel = nil, time.Time{}, nil
+	return held, true
 }
 
 // commit makes the answer the client's. What follows is written as it comes.
@@ -112,13 +126,46 @@ func (o *out) commitNow() {
 	if o.first.IsZero() {
 		o.first = time.Now()
 	}
-	if len(o.held) > 0 {
-		o.put(o.held)
-	}
+	held := o.held
 	o.held = nil
+	if o.splice == nil {
+		o.put(held)
+		return
+	}
+	// A splicer remembers what it has seen, so it must not see what may still be
+	// thrown away.
+	events := wire.NewReader(wire.SSE, bytes.NewReader(held))
+	for ev, err := events.Next(); err == nil; ev, err = events.Next() {
+		o.pass(ev)
+	}
 }
 
-// write sends bytes of the answer.
+// forward gives an event of a committed answer to the client.
+func (o *out) forward(ev wire.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pass(ev)
+}
+
+func (o *out) pass(ev wire.Event) {
+	if o.splice == nil {
+		o.put(ev.Raw)
+		return
+	}
+	for _, edited := range o.splice.Event(ev) {
+		o.put(edited.Raw)
+	}
+}
+
+// verbatim says that what follows is not cut into events: nothing can be edited
+// in it, nor put between.
+func (o *out) verbatim() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.splice, o.pings = nil, false
+}
+
+// write sends bytes of the gateway's own.
 func (o *out) write(b []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -133,14 +180,19 @@ func (o *out) put(b []byte) {
 	if o.head {
 		return
 	}
-	now := time.Now()
-	if now.Sub(o.deadline) > writeRenew {
-		o.deadline = now
-		_ = o.rc.SetWriteDeadline(now.Add(writePatience)) // not every writer can
-	}
-	o.dirty, o.lastWrite = true, now
+	o.renew()
+	o.dirty = true
 	if _, err := o.w.Write(b); err != nil {
 		o.lose(err)
+	}
+	o.lastWrite = time.Now()
+}
+
+// renew gives the client time to take what is written next.
+func (o *out) renew() {
+	if now := time.Now(); now.Sub(o.deadline) > writeRenew {
+		o.deadline = now
+		_ = o.rc.SetWriteDeadline(now.Add(writePatience)) // not every writer can
 	}
 }
 
@@ -157,7 +209,7 @@ func (o *out) putHead() {
 		h["Content-Type"] = nil // else net/http would guess one
 	}
 	o.w.WriteHeader(o.status)
-	o.dirty = true
+	o.dirty, o.lastWrite = true, time.Now()
 }
 
 // begin sends the head of a committed answer before its first bytes, which may be
@@ -176,17 +228,12 @@ func (o *out) lose(err error) {
 	}
 }
 
-func (o *out) flush() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.push()
-}
-
 func (o *out) push() {
 	if !o.dirty || o.dead != nil {
 		return
 	}
 	o.dirty = false
+	o.renew()
 	if err := o.rc.Flush(); err != nil {
 		o.lose(err)
 	}
@@ -197,8 +244,12 @@ func (o *out) whole(status int, h http.Header, body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.status, o.header = status, h
+	if !o.head {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	o.putHead()
 	o.put(body)
+	o.push()
 	o.complete = o.dead == nil
 }
 
@@ -207,90 +258,21 @@ func (o *out) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.putHead()
+	o.push()
 	o.complete = o.dead == nil
 }
 
-// pause is called before the upstream is read: what was written goes out, and the
-// idle clock runs.
-func (o *out) pause() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.push()
-	o.waiting = time.Now()
-}
-
-func (o *out) resume() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.waiting = time.Time{}
-}
-
-// watch arms the watchdog for the next thing that can be due.
-func (o *out) watch() {
-	if o.closed {
-		return
-	}
-	now := time.Now()
-	next := time.Duration(-1)
-	soon := func(since time.Time, d time.Duration) {
-		if d <= 0 {
-			return
-		}
-		if since.IsZero() {
-			since = now
-		}
-		if left := since.Add(d).Sub(now); next < 0 || left < next {
-			next = max(left, time.Millisecond)
-		}
-	}
-	if !o.committed && len(o.held) > 0 {
-		soon(o.heldSince, o.stream.Hold)
-	}
-	if o.pings {
-		soon(o.lastWrite, o.stream.Ping)
-	}
-	soon(o.waiting, o.stream.IdleTimeout)
-	switch {
-	case next < 0:
-	case o.timer == nil:
-		o.timer = time.AfterFunc(next, o.tick)
-	default:
-		o.timer.Reset(next)
-	}
-}
-
-// tick does what is due: it lets go of what was held long enough, keeps a silent
-// stream alive, and gives a silent upstream up.
-func (o *out) tick() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return
-	}
-	now := time.Now()
-	if !o.committed && len(o.held) > 0 && o.stream.Hold > 0 && now.Sub(o.heldSince) >= o.stream.Hold {
-		o.commitNow()
-		o.push()
-	}
-	if o.started && o.pings && now.Sub(o.lastWrite) >= o.stream.Ping {
-		o.put(o.ping)
-		o.push()
-	}
-	if !o.waiting.IsZero() && o.stream.IdleTimeout > 0 && now.Sub(o.waiting) >= o.stream.IdleTimeout && o.cancel != nil {
-		o.cancel(errIdle)
-	}
-	o.watch()
-}
-
-// close ends the watch. Nothing is written after it.
+// close ends the watch. Nothing is written after it but what net/http ends an
+// answer with.
 func (o *out) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.push()
-	o.closed = true
-	if o.timer != nil {
-		o.timer.Stop()
+	if o.started {
+		o.renew()
 	}
+	o.closed = true
+	o.timer.Stop()
 }
 
 func (o *out) begun() bool           { return locked(o, func() bool { return o.started }) }
