@@ -48,6 +48,11 @@ type Options struct {
 	Ledger ledger.Listener
 	// Tools are offered to conversations; nil: none.
 	Tools gateway.Tools
+	// Simulator shapes the built-in simulator. Without keys it has three for each
+	// provider.
+	Simulator simulator.Options
+	// ProbeAfter is when a rejected key is first probed. Zero: as keypool has it.
+	ProbeAfter time.Duration
 }
 
 const (

@@ -14,7 +14,7 @@ func (a *App) greet(c *config.Config) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Keybridge %s serves on %s\n", a.o.Version, base)
 	if a.simulation != nil {
-		fmt.Fprintf(&b, "No provider key is set: the built-in simulator plays openai and anthropic, %d keys each.\n", simulatedKeys)
+		fmt.Fprintf(&b, "No provider key is set: the built-in simulator plays openai and anthropic, %d keys each.\n", len(a.simulation.keys)/2)
 	}
 	token := "anything"
 	if len(c.Tokens) > 0 {

@@ -26,15 +26,11 @@ const simulatedKeys = 3 // per provider
 // simulate starts the simulator on a port of its own and configures it as both
 // providers.
 func (a *App) simulate(c *config.Config) error {
-	s := &simulation{}
-	for _, name := range []string{simulator.OpenAI, simulator.Anthropic} {
-		for i := range simulatedKeys {
-			s.keys = append(s.keys, simulator.Key{
-				Provider: name, Name: fmt.Sprintf("k%d", i), Secret: fmt.Sprintf("sk-simulated-%s-key-%d", name, i),
-			})
-		}
+	o := a.o.Simulator
+	if len(o.Keys) == 0 {
+		o.Keys = simulator.Keys(simulatedKeys)
 	}
-	s.simulator = simulator.New(simulator.Options{Keys: s.keys})
+	s := &simulation{keys: o.Keys, simulator: simulator.New(o)}
 	ln, err := a.o.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("start the built-in simulator: %w", err)

@@ -149,7 +149,7 @@ func (a *App) target(p *config.Provider) (*gateway.Target, error) {
 	}
 	o := keypool.Options{
 		Provider: p.Name, Family: p.Kind, Host: p.BaseURL.Host, Strategy: keypool.Strategy(p.Strategy), MaxWait: p.MaxWait,
-		Salt: a.salt, Metrics: a.keyMetrics, Logger: a.log,
+		Salt: a.salt, ProbeAfter: a.o.ProbeAfter, Metrics: a.keyMetrics, Logger: a.log,
 	}
 	for _, k := range p.Keys {
 		o.Keys = append(o.Keys, keypool.Key{

@@ -31,6 +31,18 @@ type Key struct {
 	Organization, Project string
 }
 
+// Keys makes up n keys of each provider, named k0, k1 and so on, each alone in its
+// organization.
+func Keys(n int) []Key {
+	var keys []Key
+	for _, provider := range []string{OpenAI, Anthropic} {
+		for i := range n {
+			keys = append(keys, Key{Provider: provider, Name: fmt.Sprintf("k%d", i), Secret: fmt.Sprintf("sk-simulated-%s-key-%d", provider, i)})
+		}
+	}
+	return keys
+}
+
 // Options shape a Simulator. The zero value of a field is its default.
 type Options struct {
 	Keys   []Key
