@@ -1,7 +1,7 @@
 package keypool
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +15,7 @@ func TestParallelRateLimitsAreOne(t *testing.T) {
 		p := r.pool(1)
 		c := newCrowd(t)
 		for i := range 50 {
-			c.call(t.Context(), p, fmt.Sprint(i), unstated().after(time.Second+time.Duration(i)*time.Millisecond))
+			c.call(t.Context(), p, strconv.Itoa(i), unstated().after(time.Second+time.Duration(i)*time.Millisecond))
 		}
 		time.Sleep(2 * time.Second)
 		want := expect{
@@ -38,9 +38,10 @@ func TestParallelRateLimitsAreOne(t *testing.T) {
 func TestCooldownDoublesUntilASuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(1)
-		for _, minutes := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-			call(t, p, script{"k0": {unstated()}}, "k0", exhausted(OutcomeRateLimited, minutes*time.Minute))
-			time.Sleep(minutes * time.Minute)
+		for _, minutes := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+			length := time.Duration(minutes) * time.Minute
+			call(t, p, script{"k0": {unstated()}}, "k0", exhausted(OutcomeRateLimited, length))
+			time.Sleep(length)
 		}
 		call(t, p, script{"k0": {good()}}, "k0", nil)
 		call(t, p, script{"k0": {unstated()}}, "k0", exhausted(OutcomeRateLimited, time.Minute))

@@ -79,16 +79,28 @@ func TestDenialScopes(t *testing.T) {
 		gauge map[string]int
 	}{
 		{
-			"organization, model", verdict.Scope{Level: verdict.Organization, Model: true}, "k2",
-			Want{Model: "m", Endpoint: "/other"}, Want{Model: "other"}, map[string]int{"organization": 1},
+			"organization, model",
+			verdict.Scope{Level: verdict.Organization, Model: true},
+			"k2",
+			Want{Model: "m", Endpoint: "/other"},
+			Want{Model: "other"},
+			map[string]int{"organization": 1},
 		},
 		{
-			"key, endpoint", verdict.Scope{Level: verdict.Key, Endpoint: true}, "k1",
-			Want{Model: "other", Endpoint: "/v1/messages"}, Want{Endpoint: "/other"}, map[string]int{"key": 1},
+			"key, endpoint",
+			verdict.Scope{Level: verdict.Key, Endpoint: true},
+			"k1",
+			Want{Model: "other", Endpoint: "/v1/messages"},
+			Want{Endpoint: "/other"},
+			map[string]int{"key": 1},
 		},
 		{
-			"key, model and endpoint", verdict.Scope{Level: verdict.Key, Model: true, Endpoint: true}, "k1",
-			Want{}, Want{Endpoint: "/other"}, map[string]int{"key": 1},
+			"key, model and endpoint",
+			verdict.Scope{Level: verdict.Key, Model: true, Endpoint: true},
+			"k1",
+			Want{},
+			Want{Endpoint: "/other"},
+			map[string]int{"key": 1},
 		},
 		{"unknown project is the key", verdict.Scope{Level: verdict.Project, Model: true}, "k1", Want{}, Want{Model: "other"}, map[string]int{"key": 1}},
 	} {

@@ -51,7 +51,8 @@ func (p *Pool) Do(ctx context.Context, want Want, attempt Attempt) error {
 			return err
 		}
 		v, err := w.try(ctx, l, attempt)
-		if done, err := w.judge(ctx, l, v, err); done {
+		done, err := w.judge(ctx, l, v, err)
+		if done {
 			return err
 		}
 		if v.Action == verdict.Resend {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -144,12 +145,7 @@ func (w *walk) restart() {
 }
 
 func (w *walk) admitted() bool {
-	for _, m := range w.pool.members {
-		if w.admits(m) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(w.pool.members, w.admits)
 }
 
 // eligible says that the key might serve this request were it not out.

@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,7 +60,7 @@ func TestExhaustion(t *testing.T) {
 						counted[o] = n
 					}
 				}
-				e, ok := tt.want.(*ExhaustedError)
+				e, ok := errors.AsType[*ExhaustedError](tt.want)
 				if ok && counted[e.Outcome] != 1 || !ok && len(counted) > 0 || len(counted) > 1 {
 					t.Errorf("counted %v", counted)
 				}
@@ -174,7 +175,7 @@ func TestMaxWait(t *testing.T) {
 }
 
 func TestTwoTurnTally(t *testing.T) {
-	turns := func(t *testing.T, r *rig, p *Pool, scripts ...script) (last error) {
+	turns := func(t *testing.T, p *Pool, scripts ...script) (last error) {
 		t.Helper()
 		tally := &Tally{}
 		for _, s := range scripts {
@@ -221,7 +222,7 @@ func TestTwoTurnTally(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t)
 				p := r.pool(2)
-				sameError(t, turns(t, r, p, tt.run()...), tt.want)
+				sameError(t, turns(t, p, tt.run()...), tt.want)
 				r.families(&tt.then)
 			})
 		})

@@ -102,11 +102,11 @@ type fingerprint [sha256.Size]byte
 // recognises its keys.
 var processSalt = sync.OnceValue(func() []byte { //nolint:gochecknoglobals // computed once
 	salt := make([]byte, sha256.Size)
-	rand.Read(salt) //nolint:errcheck // documented never to fail
+	rand.Read(salt) // documented never to fail
 	return salt
 })
 
-var providerName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`) //nolint:gochecknoglobals // a constant pattern
+var providerName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 // New makes a pool. It starts no goroutine and needs no closing.
 func New(o Options) (*Pool, error) {
@@ -223,7 +223,7 @@ func (p *Pool) Secrets() []string {
 
 func (p *Pool) fingerprint(secret string) fingerprint {
 	h := hmac.New(sha256.New, p.opts.Salt)
-	fmt.Fprintf(h, "%s\x00%s", p.host, secret)
+	h.Write([]byte(p.host + "\x00" + secret))
 	return fingerprint(h.Sum(nil))
 }
 

@@ -91,24 +91,23 @@ func TestProbeBackoffEndsOnlyWithARealSuccess(t *testing.T) {
 }
 
 func TestWhatProbesTell(t *testing.T) {
-	unauthorized := func() reply { return rejected() }
 	for _, tt := range []struct {
 		name    string
 		out     func() reply
 		answer  func() verdict.Verdict
 		recover bool
 	}{
-		{"good", unauthorized, verdict.Success, true},
-		{"still rejected", unauthorized, func() verdict.Verdict { return rejected().verdict }, false},
-		{"missing scopes", unauthorized, func() verdict.Verdict {
+		{"good", rejected, verdict.Success, true},
+		{"still rejected", rejected, func() verdict.Verdict { return rejected().verdict }, false},
+		{"missing scopes", rejected, func() verdict.Verdict {
 			return denied(verdict.Scope{Level: verdict.Key, Endpoint: true}, "").verdict
 		}, true},
-		{"rate-limited", unauthorized, func() verdict.Verdict { return unstated().verdict }, true},
+		{"rate-limited", rejected, func() verdict.Verdict { return unstated().verdict }, true},
 		{"rate-limited tells nothing of credit", broke, func() verdict.Verdict { return unstated().verdict }, false},
 		{"in credit", broke, verdict.Success, true},
 		{"still out of credit", broke, func() verdict.Verdict { return broke().verdict }, false},
-		{"upstream trouble", unauthorized, verdict.Broken, false},
-		{"a bad request", unauthorized, func() verdict.Verdict { return bad("").verdict }, false},
+		{"upstream trouble", rejected, verdict.Broken, false},
+		{"a bad request", rejected, func() verdict.Verdict { return bad("").verdict }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

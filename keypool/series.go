@@ -1,7 +1,6 @@
 package keypool
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 
@@ -18,16 +17,23 @@ const (
 	viaOperator
 )
 
-var ( //nolint:gochecknoglobals // the closed label sets, in the order of their counters
-	viaWords          = [...]string{"cooldown", "probe", "trial", "operator"}
-	transitionReasons = [...]verdict.Reason{verdict.RateLimited, verdict.Unauthorized, verdict.Forbidden, verdict.QuotaExhausted}
-	failoverReasons   = [...]verdict.Reason{
-		verdict.RateLimited, verdict.Unauthorized, verdict.Forbidden, verdict.QuotaExhausted,
-		verdict.ModelAccess, verdict.TooLarge, verdict.UpstreamError, verdict.Timeout,
-	}
-	outcomes = [...]Outcome{OutcomeRateLimited, OutcomeAuthFailed, OutcomeQuotaExhausted}
-	buckets  = [...]float64{1, 2, 3, 4, 5, 10, 25}
-)
+//nolint:gochecknoglobals // the closed label sets, in the order of their counters
+var viaWords = [...]string{"cooldown", "probe", "trial", "operator"}
+
+//nolint:gochecknoglobals // as above
+var transitionReasons = [...]verdict.Reason{verdict.RateLimited, verdict.Unauthorized, verdict.Forbidden, verdict.QuotaExhausted}
+
+//nolint:gochecknoglobals // as above
+var failoverReasons = [...]verdict.Reason{
+	verdict.RateLimited, verdict.Unauthorized, verdict.Forbidden, verdict.QuotaExhausted,
+	verdict.ModelAccess, verdict.TooLarge, verdict.UpstreamError, verdict.Timeout,
+}
+
+//nolint:gochecknoglobals // as above
+var outcomes = [...]Outcome{OutcomeRateLimited, OutcomeAuthFailed, OutcomeQuotaExhausted}
+
+//nolint:gochecknoglobals // a constant table
+var buckets = [...]float64{1, 2, 3, 4, 5, 10, 25}
 
 // series are the counters of one provider. They belong to the book, so they
 // outlive a reload and end with the provider.
@@ -78,7 +84,7 @@ func (h *histogram) observe(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.count++
-	h.sum += uint64(max(n, 0)) //nolint:gosec // not negative
+	h.sum += uint64(max(n, 0))
 	for i, le := range buckets {
 		if float64(n) <= le {
 			h.counts[i]++
@@ -93,7 +99,7 @@ func (h *histogram) snapshot() (count uint64, sum float64, byBound map[float64]u
 	for i, le := range buckets {
 		byBound[le] = h.counts[i]
 	}
-	return h.count, math.Trunc(float64(h.sum)), byBound
+	return h.count, float64(h.sum), byBound
 }
 
 // Tally counts the keys that one client request was handed, over all its upstream

@@ -43,45 +43,43 @@ func (p *Pool) Status() Status {
 // status is read under the book's lock.
 func (m *member) status(st State, now time.Time) KeyStatus {
 	k := KeyStatus{ID: m.id, State: st, InFlight: m.key.inflight, Served: m.key.served}
-	if st == Valid {
-		return k
-	}
 	whole := false
-	see := func(b *block, model string) {
-		if !b.inForce(now) || st == Permanent && !b.permanent {
-			return
-		}
-		if model == "" {
-			whole = true
-		} else if !slices.Contains(k.Models, model) {
-			k.Models = append(k.Models, model)
-		}
-		next := b.nextTry()
-		if b.permanent && !b.probeAt.IsZero() {
-			next = b.probeAt
-		}
-		if k.NextTry.IsZero() || !next.IsZero() && next.Before(k.NextTry) {
-			k.NextTry = next
-		}
-		if k.Reason == "" || b.until.After(k.Until) {
-			k.Reason = b.reason
-		}
-		if b.until.After(k.Until) {
-			k.Until = b.until
-		}
-	}
 	for _, d := range m.domains() {
-		if d == nil {
+		if d == nil || st == Valid {
 			continue
 		}
-		see(&d.whole, "")
+		if d.whole.inForce(now) {
+			whole = true
+			k.see(&d.whole)
+		}
 		for model, b := range d.models {
-			see(b, model)
+			if st == Temporary && b.inForce(now) {
+				k.Models = append(k.Models, model)
+				k.see(b)
+			}
 		}
 	}
 	if whole {
 		k.Models = nil
 	}
 	slices.Sort(k.Models)
+	k.Models = slices.Compact(k.Models)
 	return k
+}
+
+// see adds a block in force; on a permanent key only what condemns it counts.
+func (k *KeyStatus) see(b *block) {
+	if k.State == Permanent && !b.permanent {
+		return
+	}
+	next := b.nextTry()
+	if b.permanent && !b.probeAt.IsZero() {
+		next = b.probeAt
+	}
+	if k.NextTry.IsZero() || !next.IsZero() && next.Before(k.NextTry) {
+		k.NextTry = next
+	}
+	if k.Reason == "" || b.until.After(k.Until) {
+		k.Reason, k.Until = b.reason, b.until
+	}
 }

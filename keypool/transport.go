@@ -77,12 +77,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	var resp *http.Response
 	var refusals []*refusedError
 	err = t.pool.Do(req.Context(), want, func(ctx context.Context, l *Lease) (verdict.Verdict, error) {
-		v, r, err := t.send(ctx, req, body, l)
-		if refused, ok := errors.AsType[*refusedError](err); ok {
+		v, r, failed := t.send(ctx, req, body, l) //nolint:bodyclose // the caller's, or closed below
+		if refused, ok := errors.AsType[*refusedError](failed); ok {
 			refusals = append(refusals, refused)
 		}
 		resp = r
-		return v, err
+		return v, failed
 	})
 	refused, ok := errors.AsType[*refusedError](err)
 	for _, r := range refusals {

@@ -97,6 +97,7 @@ const (
 )
 
 func TestTransport(t *testing.T) {
+	t.Parallel()
 	const path, body = "/v1/chat/completions?x=1", `{"stream":false,"nested":{"model":"no"},"model":"gpt-5"}`
 	send := func(key string) string { return key + " POST " + path + " " + body }
 	for _, tt := range []struct {
@@ -110,33 +111,47 @@ func TestTransport(t *testing.T) {
 		{"good", nil, 200, "served by a", false, []string{send("a")}},
 		{"failover, the body whole again", map[string]http.HandlerFunc{"a": answer(401, invalidKey)}, 200, "served by b", false, []string{send("a"), send("b")}},
 		{
-			"rate limit", map[string]http.HandlerFunc{"a": answer(429, rateLimit, "Retry-After", "7"), "b": answer(429, rateLimit, "Retry-After", "9")},
-			0, "all keys of openai are rate-limited", true, []string{send("a"), send("b")},
+			"rate limit",
+			map[string]http.HandlerFunc{"a": answer(429, rateLimit, "Retry-After", "7"), "b": answer(429, rateLimit, "Retry-After", "9")},
+			0, "all keys of openai are rate-limited", true,
+			[]string{send("a"), send("b")},
 		},
 		{
-			"all rejected", map[string]http.HandlerFunc{"a": answer(401, invalidKey), "b": answer(401, invalidKey)},
-			0, "all keys of openai failed authentication", true, []string{send("a"), send("b")},
+			"all rejected",
+			map[string]http.HandlerFunc{"a": answer(401, invalidKey), "b": answer(401, invalidKey)},
+			0, "all keys of openai failed authentication", true,
+			[]string{send("a"), send("b")},
 		},
 		{"a bad request", map[string]http.HandlerFunc{"a": answer(400, `{"error":{"message":"no"}}`)}, 400, `{"error":{"message":"no"}}`, false, []string{send("a")}},
 		{
-			"no key has the model: the upstream's answer", map[string]http.HandlerFunc{"a": answer(404, `{}`), "b": answer(404, noModel)},
-			404, `{}`, false, []string{send("a")},
+			"no key has the model: the upstream's answer",
+			map[string]http.HandlerFunc{"a": answer(404, `{}`), "b": answer(404, noModel)},
+			404, `{}`, false,
+			[]string{send("a")},
 		},
 		{
-			"no key has the model, known", map[string]http.HandlerFunc{"a": answer(404, noModel), "b": answer(404, noModel)},
-			404, noModel, false, []string{send("a"), send("b")},
+			"no key has the model, known",
+			map[string]http.HandlerFunc{"a": answer(404, noModel), "b": answer(404, noModel)},
+			404, noModel, false,
+			[]string{send("a"), send("b")},
 		},
 		{
-			"an upstream that fails", map[string]http.HandlerFunc{"a": answer(500, "first"), "b": answer(503, "other")},
-			503, "other", false, []string{send("a"), send("b"), send("b")},
+			"an upstream that fails",
+			map[string]http.HandlerFunc{"a": answer(500, "first"), "b": answer(503, "other")},
+			503, "other", false,
+			[]string{send("a"), send("b"), send("b")},
 		},
 		{
-			"a body that is longer than what is judged", map[string]http.HandlerFunc{"a": answer(500, strings.Repeat("x", 200<<10)), "b": answer(400, strings.Repeat("y", 200<<10))},
-			400, strings.Repeat("y", 200<<10), false, []string{send("a"), send("b")},
+			"a body that is longer than what is judged",
+			map[string]http.HandlerFunc{"a": answer(500, strings.Repeat("x", 200<<10)), "b": answer(400, strings.Repeat("y", 200<<10))},
+			400, strings.Repeat("y", 200<<10), false,
+			[]string{send("a"), send("b")},
 		},
 		{
-			"a connection that breaks", map[string]http.HandlerFunc{"a": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
-			200, "served by b", false, []string{send("a"), send("b")},
+			"a connection that breaks",
+			map[string]http.HandlerFunc{"a": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+			200, "served by b", false,
+			[]string{send("a"), send("b")},
 		},
 		{"a redirect is an answer", map[string]http.HandlerFunc{"a": answer(304, "")}, 304, "", false, []string{send("a")}},
 	} {
@@ -216,7 +231,7 @@ func TestTransportStalledErrorBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if took := time.Since(start); resp.StatusCode != 200 || took > 2*ErrorBodyTime {
+	if took := time.Since(start); resp.StatusCode != http.StatusOK || took > 2*ErrorBodyTime {
 		t.Errorf("answered %d after %v", resp.StatusCode, took)
 	}
 	if v := p.view(time.Now()); v.states[Temporary] != 1 {
@@ -282,6 +297,7 @@ func TestTransportIsBoundToItsHost(t *testing.T) {
 }
 
 func TestTransportResendsOnlyWhatCreatesNothingTwice(t *testing.T) {
+	t.Parallel()
 	abort := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 	for _, tt := range []struct {
 		method, path string

@@ -67,8 +67,7 @@ func (w *walk) pick(now time.Time) (m *member, trying *block) {
 	n := len(w.pool.members)
 	for i := range n {
 		c := w.pool.members[(w.start+i)%n]
-		if w.asked[c.index] != unasked || !w.admits(c) || w.isOutside(c) ||
-			w.pool.book.denials.denied(c, model, w.want.Endpoint, now) {
+		if w.asked[c.index] != unasked || w.isOutside(c) || !w.eligible(c, now) {
 			continue
 		}
 		r := free
