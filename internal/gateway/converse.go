@@ -102,6 +102,7 @@ func (x *exchange) endTurn(turn llm.Turn, last bool) {
 }
 
 func (x *exchange) followUp(turn llm.Turn, calls []llm.ToolCall) ([]byte, *fault.Error) {
+	x.out.flush()
 	body, err := x.tooler.FollowUp(x.body, turn, x.g.o.Tools.Call(x.r.Context(), calls))
 	if err != nil {
 		return nil, asFault(err)

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	writePatience = time.Minute      // for a stuck client to take what is written
+	writePatience = time.Minute      // for a stuck client to take a piece of what is written
+	writePiece    = 16 << 10         // so that a slow client with a large answer is not a stuck one
 	writeRenew    = 10 * time.Second // how stale the write deadline may get
 )
 
@@ -180,10 +181,14 @@ func (o *out) put(b []byte) {
 	if o.head {
 		return
 	}
-	o.renew()
 	o.dirty = true
-	if _, err := o.w.Write(b); err != nil {
-		o.lose(err)
+	for len(b) > 0 && o.dead == nil {
+		o.renew()
+		piece := b[:min(len(b), writePiece)]
+		b = b[len(piece):]
+		if _, err := o.w.Write(piece); err != nil {
+			o.lose(err)
+		}
 	}
 	o.lastWrite = time.Now()
 }
@@ -226,6 +231,12 @@ func (o *out) lose(err error) {
 	if o.cancel != nil {
 		o.cancel(errClientGone)
 	}
+}
+
+func (o *out) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.push()
 }
 
 func (o *out) push() {

@@ -420,16 +420,6 @@ func cut(w http.ResponseWriter) {
 	panic(http.ErrAbortHandler)
 }
 
-// reset breaks the connection so that what was sent may be lost, too.
-func reset(w http.ResponseWriter) {
-	c, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(err)
-	}
-	c.(interface{ SetLinger(int) error }).SetLinger(0)
-	c.Close()
-}
-
 // arrival is a piece of an answer and when it came.
 type arrival struct {
 	At   time.Duration
