@@ -46,6 +46,7 @@ func (o *observer) event(e wire.Event) dialect.Kind {
 		_, _ = o.member(e.Data) // what can be read of a malformed event is read
 		return dialect.Preamble
 	case "response.queued", "response.in_progress", "response.output_item.added", "response.content_part.added",
+		"response.reasoning_summary_part.added",
 		"keepalive", "response.keep_alive", "codex.rate_limits":
 		return dialect.Preamble
 	case "response.completed", "response.incomplete":

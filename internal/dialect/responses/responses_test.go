@@ -63,7 +63,7 @@ func TestContract(t *testing.T) {
 		Dialect: responses.New(),
 		Streams: []dialecttest.Stream{
 			{File: "text.sse", Kinds: "PPPPCCCCCE", Turn: turn("completed")},
-			{File: "tools.sse", Kinds: "PPPPCCCPCCCE", Turn: turn("completed")},
+			{File: "tools.sse", Kinds: "PPPPPCCPCCCE", Turn: turn("completed")},
 			{File: "incomplete.sse", Kinds: "PPPPCE", Turn: incomplete},
 			{File: "keepalive.sse", Kinds: "PPPPPPPCE", Turn: seen("completed", true)},
 			{File: "refusal.sse", Kinds: "PPPCE", Turn: turn("completed")},
