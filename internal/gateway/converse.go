@@ -25,9 +25,6 @@ func (x *exchange) converse(pool *keypool.Pool) {
 		return
 	}
 	want := keypool.Want{Model: x.record.Model, Endpoint: x.match.Route, Tally: x.tally}
-	if want.Model == "" && !x.match.Bridged() {
-		want.Model = x.match.Route
-	}
 	for {
 		if err := pool.Do(x.r.Context(), want, x.attempt); err != nil {
 			x.conclude(err)
