@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -230,3 +231,26 @@ func simulated(t *testing.T) *running {
 }
 
 func anyPort(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }
+
+// TestKeysForSomeModels: what names no model is any key's, what names another
+// model is nobody's.
+func TestKeysForSomeModels(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"asked":"`+r.URL.Path+`"}`)
+	}))
+	defer up.Close()
+	path := write(t, "", "providers:\n  - name: one\n    kind: openai-compatible\n    base_url: "+up.URL+"/v1\n    keys: [{id: a, secret: env:A, models: [\"gpt-*\"]}]\n")
+	r := start(t, path, map[string]string{"A": "sk-key-number-a-000000"})
+	base := "http://" + r.Address("listen")
+	if code, body := r.do(t, "GET", base+"/v1/models", ""); code != 200 || body != `{"asked":"/v1/models"}` {
+		t.Errorf("no model: %d %s", code, body)
+	}
+	if code, body := r.do(t, "POST", base+"/v1/embeddings", `{"model":"gpt-embed","input":"x"}`); code != 200 {
+		t.Errorf("an admitted model: %d %s", code, body)
+	}
+	code, body := r.do(t, "POST", base+"/v1/chat/completions", `{"model":"o3","messages":[]}`)
+	if code != 404 || !strings.Contains(body, "o3") || !strings.Contains(body, "model_not_found") {
+		t.Errorf("another model: %d %s", code, body)
+	}
+}
