@@ -8,7 +8,7 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/.bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fuzz bench needs-go needs-cc
+.PHONY: help run build test lint fuzz bench soak needs-go needs-cc
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,8 +35,13 @@ fuzz: needs-go ## every fuzz test for FUZZTIME, by default 5s
 		done; \
 	done
 
-bench: needs-go ## all benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build ## Keybridge measured beside bare proxies, about 8 minutes; writes docs/performance.md (ARGS="-only 1kb,events")
+	@$(GO) build -o bin/bench ./test/bench
+	@bin/bench -doc docs/performance.md $(ARGS)
+
+soak: build ## a million streams through Keybridge, compared byte for byte (STREAMS=1000000)
+	@$(GO) build -o bin/bench ./test/bench
+	@bin/bench -soak $(or $(STREAMS),1000000)
 
 $(LINT):
 	GOBIN=$(dir $(LINT)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
