@@ -107,21 +107,26 @@ func TestAdoptIsBoundToHostAndProvider(t *testing.T) {
 		name string
 		with func(*Options)
 		keep bool
+		org  bool // only what is known of its organization stays
 	}{
-		{"same", func(*Options) {}, true},
-		{"other host", func(o *Options) { o.Host = "elsewhere.test" }, false},
-		{"other provider", func(o *Options) { o.Provider = "q" }, false},
-		{"other salt", func(o *Options) { o.Salt = []byte("other") }, false},
+		{"same", func(*Options) {}, true, false},
+		{"other host", func(o *Options) { o.Host = "elsewhere.test" }, false, false},
+		{"other provider", func(o *Options) { o.Provider = "q" }, false, false},
+		{"other salt", func(o *Options) { o.Salt = []byte("other") }, false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t)
-			inOrg := func(o *Options) { o.Keys[0].Organization = "a" }
-			old := r.pool(1, inOrg)
-			call(t, old, script{"k0": {rejected()}}, "k0", exhausted(OutcomeAuthFailed, 0))
-			p := r.pool(1, inOrg, tt.with)
-			p.Adopt(old)
-			if got := p.view(time.Now()).keys[0].State; (got == Permanent) != tt.keep {
-				t.Errorf("the key is %s", got)
+			for _, out := range []reply{rejected(), broke()} { // the key's own, its organization's
+				r := newRig(t)
+				inOrg := func(o *Options) { o.Keys[0].Organization = "a" }
+				old := r.pool(1, inOrg)
+				if _, err := do(t, old, Want{}, script{"k0": {out}}); err == nil {
+					t.Fatal("no error")
+				}
+				p := r.pool(1, inOrg, tt.with)
+				p.Adopt(old)
+				if got := p.view(time.Now()).states; (got[Permanent] == 1) != (tt.keep || tt.org && out.verdict.Scope.Level == verdict.Organization) {
+					t.Errorf("after %v the states are %v", out.err, got)
+				}
 			}
 		})
 	}
@@ -149,6 +154,12 @@ func TestOrganizationOutlivesAReload(t *testing.T) {
 		r.families(&expect{
 			keys: map[string]State{"k0": Permanent, "k1": Valid, "k2": Permanent}, transitions: map[verdict.Reason]int{"quota_exhausted": 1},
 			failovers: map[verdict.Reason]int{"quota_exhausted": 1}, attempts: []int{2},
+		})
+		call(t, p, script{"k1": {rejected()}}, "k1", exhausted(OutcomeQuotaExhausted, 0))
+		r.families(&expect{
+			keys:        map[string]State{"k0": Permanent, "k1": Permanent, "k2": Permanent},
+			transitions: map[verdict.Reason]int{"quota_exhausted": 1, "unauthorized": 1},
+			failovers:   map[verdict.Reason]int{"quota_exhausted": 1}, exhaustions: map[Outcome]int{OutcomeQuotaExhausted: 1}, attempts: []int{2, 1},
 		})
 	})
 }

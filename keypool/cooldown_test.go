@@ -162,6 +162,21 @@ func TestStaleAnswerBeforeTheConfirmation(t *testing.T) {
 	})
 }
 
+func TestStaleAnswerForOneOfTwoModels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		p := r.pool(1)
+		c := newCrowd(t)
+		if _, err := do(t, p, Want{Model: "other"}, script{"k0": {limited(time.Hour)}}); err == nil {
+			t.Error("no error")
+		}
+		c.call(t.Context(), p, "late", unstated().after(20*time.Second), good())
+		c.call(t.Context(), p, "marks", limited(10*time.Second))
+		time.Sleep(21 * time.Second)
+		c.end("late", "ok@20s") // although the key is not valid yet
+	})
+}
+
 func TestStaleTwiceAsksTheClientToComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(1)

@@ -101,13 +101,6 @@ func (w *walk) next(ctx context.Context) (*Lease, error) {
 	}
 }
 
-// queued is a place in the line of those who wait for another call's trial.
-type queued struct {
-	block *block
-	turn  chan struct{}
-	long  time.Duration
-}
-
 // take leases the next key, or queues for one that another call is trying.
 func (w *walk) take() (*Lease, *queued, []event) {
 	b := w.pool.book
@@ -120,38 +113,11 @@ func (w *walk) take() (*Lease, *queued, []event) {
 	switch m, trying := w.pick(now); {
 	case m != nil:
 		l = w.lease(m, now)
-	case trying != nil:
-		q = &queued{block: trying, turn: make(chan struct{}), long: w.patienceWith(trying, now)}
-		trying.waiters = append(trying.waiters, q.turn)
+	case len(trying) > 0:
+		q = w.queue(trying, now)
 	}
-	if w.turn != nil { // this walk was first in line; if it does not try, the next may
-		w.turn.next(now)
-		w.turn = nil
-	}
+	w.passTurn(now)
 	return l, q, events
-}
-
-// await waits for the head of another call's trial, in all at most 2 s a call.
-func (w *walk) await(ctx context.Context, q *queued) error {
-	start := time.Now()
-	timer := time.NewTimer(q.long)
-	defer timer.Stop()
-	select {
-	case <-q.turn:
-		if ctx.Err() == nil {
-			w.turn = q.block
-		}
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	now := time.Now()
-	w.patience += now.Sub(start)
-	if w.turn == nil {
-		w.pool.book.mu.Lock()
-		q.block.leave(q.turn, now)
-		w.pool.book.mu.Unlock()
-	}
-	return context.Cause(ctx)
 }
 
 // judge settles one attempt. done says that the call ends with err.
@@ -162,7 +128,7 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 	}
 	v.Sent = l.sent
 	w.reason = v.Reason
-	old := l.judge(v)
+	l.Judge(v)
 	ends := v.Action == verdict.Relay || v.Action == verdict.Stop
 	if !ends && err == nil {
 		err = errNoAnswer
@@ -175,7 +141,7 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 		w.convict(l)
 	case verdict.Stop:
 	case verdict.NextKey:
-		w.note(l.member, v, old, err)
+		w.note(l.member, v, err)
 	case verdict.Resend:
 		w.asked[l.member.index] = failed
 		w.failure = err
@@ -185,7 +151,7 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 }
 
 // note keeps what a walk must know of a key that could not serve.
-func (w *walk) note(m *member, v verdict.Verdict, old bool, err error) {
+func (w *walk) note(m *member, v verdict.Verdict, err error) {
 	w.asked[m.index] = marked
 	switch v.Mark {
 	case verdict.Deny:
@@ -194,9 +160,6 @@ func (w *walk) note(m *member, v verdict.Verdict, old bool, err error) {
 		w.suspects = append(w.suspects, suspect{m, v.Sent, v.Status})
 	case verdict.NoMark:
 	case verdict.Cool, verdict.Condemn:
-		if old {
-			w.asked[m.index] = stale
-		}
 		return
 	}
 	w.asked[m.index] = refused
@@ -219,7 +182,7 @@ func (w *walk) convict(l *Lease) {
 		if s.member == l.member {
 			continue // it refused in an earlier walk of this call
 		}
-		_, e := p.mark(s.member, w.want.Model, verdict.Verdict{
+		e := p.mark(s.member, w.want.Model, verdict.Verdict{
 			Mark: verdict.Cool, Scope: verdict.Scope{Level: verdict.Key, Model: true},
 			Reason: verdict.Forbidden, Sent: s.sent, Status: s.status,
 		}, now)

@@ -153,11 +153,11 @@ func (w *walk) eligible(m *member, now time.Time) bool {
 	return w.admits(m) && !w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now)
 }
 
-// cameBack says that a key that was out has come back since this walk asked it.
+// cameBack says that a key whose answer spoke against it is in: it has come back
+// since, or had before the answer to what was sent earlier.
 func (w *walk) cameBack(now time.Time) bool {
 	for _, m := range w.pool.members {
-		a := w.asked[m.index]
-		if (a == stale || a == marked) && m.ready(clip(w.want.Model), now) <= halfOpen {
+		if w.asked[m.index] == marked && m.ready(clip(w.want.Model), now) <= halfOpen {
 			return true
 		}
 	}

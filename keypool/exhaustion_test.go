@@ -70,6 +70,15 @@ func TestExhaustion(t *testing.T) {
 	}
 }
 
+func TestCreditOfAKeyThatIsDeniedAnywayDoesNotCount(t *testing.T) {
+	p := newRig(t).pool(2)
+	call(t, p, script{"k0": {denied(oneModel, "404")}, "k1": {good()}}, "k0 k1", nil)
+	if _, err := do(t, p, Want{Model: "other"}, script{"k0": {broke()}, "k1": {rejected()}}); err == nil {
+		t.Error("no error")
+	}
+	call(t, p, script{}, "", exhausted(OutcomeAuthFailed, 0))
+}
+
 func TestModelsThatKeysServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

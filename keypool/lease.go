@@ -40,14 +40,10 @@ func (l *Lease) Sent() time.Time { return l.sent }
 // Judge remembers what the answer says of the key. Do judges by itself; Judge is
 // for those who commit an answer before their attempt returns, and for users
 // without Do.
-func (l *Lease) Judge(v verdict.Verdict) { l.judge(v) }
-
-// judge reports whether the verdict was stale: about a time before the key's last
-// recovery.
-func (l *Lease) judge(v verdict.Verdict) (stale bool) {
+func (l *Lease) Judge(v verdict.Verdict) {
 	p := l.pool
 	if p.borrowed {
-		return false
+		return
 	}
 	if v.Sent.IsZero() {
 		v.Sent = l.sent
@@ -56,7 +52,7 @@ func (l *Lease) judge(v verdict.Verdict) (stale bool) {
 	p.book.mu.Lock()
 	if l.judged {
 		p.book.mu.Unlock()
-		return false
+		return
 	}
 	l.judged = true
 	var events []event
@@ -64,14 +60,11 @@ func (l *Lease) judge(v verdict.Verdict) (stale bool) {
 		l.member.key.served++
 		events = p.succeed(l.member, l.model, v.Sent, now)
 	} else {
-		marked := false
-		marked, events = p.mark(l.member, l.model, v, now)
-		stale = !marked && v.Mark != verdict.NoMark && l.member.ready(clip(l.model), now) <= halfOpen
+		events = p.mark(l.member, l.model, v, now)
 	}
 	l.endTrials(now)
 	p.book.mu.Unlock()
 	p.report(events)
-	return stale
 }
 
 // endTrials lets others try. A trial that told nothing about a key still out is

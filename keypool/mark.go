@@ -1,21 +1,20 @@
 package keypool
 
 import (
-	"slices"
 	"time"
 
 	"keybridge/keypool/verdict"
 )
 
-// mark remembers what an answer says of whom it is about. It reports whether it
-// changed anything: a stale answer does not.
-func (p *Pool) mark(m *member, model string, v verdict.Verdict, now time.Time) (bool, []event) {
+// mark remembers what an answer says of whom it is about. A stale answer changes
+// nothing.
+func (p *Pool) mark(m *member, model string, v verdict.Verdict, now time.Time) []event {
 	if v.Mark != verdict.Cool && v.Mark != verdict.Condemn {
-		return false, nil
+		return nil
 	}
 	events := p.settle(now)
 	if v.Sent.Before(m.key.recovered) {
-		return false, events
+		return events
 	}
 	if !v.Scope.Model || v.Mark == verdict.Condemn {
 		model = ""
@@ -28,15 +27,15 @@ func (p *Pool) mark(m *member, model string, v verdict.Verdict, now time.Time) (
 	} else {
 		changed = p.book.condemn(d, v, now)
 	}
-	if changed {
-		fresh := p.book.recount(now, v.Reason, viaTrial)
-		for i := range fresh {
-			fresh[i].status = v.Status
-		}
-		events = append(events, fresh...)
-		p.book.resettle(now)
+	if !changed {
+		return events
 	}
-	return changed, events
+	fresh := p.book.recount(now, v.Reason, viaTrial)
+	for i := range fresh {
+		fresh[i].status = v.Status
+	}
+	p.book.resettle(now)
+	return append(events, fresh...)
 }
 
 // stale says that an attempt was sent before the last recovery, or before what is
@@ -179,37 +178,6 @@ func (b *block) close(now time.Time) {
 	b.recovered = now
 	b.tryAt, b.probeAt = time.Time{}, time.Time{}
 	b.trial = nil
-	b.wake()
-}
-
-// wake lets all go who wait for a trial.
-func (b *block) wake() {
-	for _, w := range b.waiters {
-		close(w)
-	}
-	b.waiters = nil
-}
-
-// next lets the first of those who wait be the next trial, if one is needed: that
-// would tell no more if it ran twice at once. Else all go.
-func (b *block) next(now time.Time) {
-	switch {
-	case len(b.waiters) == 0 || b.trial != nil:
-	case b.open && !b.inForce(now):
-		close(b.waiters[0])
-		b.waiters = b.waiters[1:]
-	default:
-		b.wake()
-	}
-}
-
-// leave takes a waiter out who will not wait any longer. One who had been let go
-// already passes its turn on.
-func (b *block) leave(w chan struct{}, now time.Time) {
-	if i := slices.Index(b.waiters, w); i >= 0 {
-		b.waiters = slices.Delete(b.waiters, i, i+1)
-		return
-	}
 	b.next(now)
 }
 

@@ -92,8 +92,8 @@ type block struct {
 	probeAt   time.Time     // when a condemned key is probed next; zero: trials only
 	probes    int           // failed probes or trials since the last success
 	probing   bool
-	trial     *Lease          // the one request that tries now
-	waiters   []chan struct{} // who wait for it, the first come first
+	trial     *Lease    // the one request that tries now
+	waiters   []*queued // who wait for it, the first come first
 }
 
 func (b *block) inForce(now time.Time) bool {

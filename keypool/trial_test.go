@@ -53,9 +53,9 @@ func TestHalfOpenOthersWaitTwoSecondsThenGo(t *testing.T) {
 		p := halfOpenPool(t, newRig(t), 1)
 		c := newCrowd(t)
 		c.call(t.Context(), p, "a", good().after(time.Minute))
-		c.call(t.Context(), p, "b", good())
+		c.call(t.Context(), p, "b", good().after(time.Minute))
 		time.Sleep(1500 * time.Millisecond)
-		c.call(t.Context(), p, "c", good())
+		c.call(t.Context(), p, "c", good().after(time.Minute))
 		time.Sleep(time.Second)
 		// Both waited until the trial was two seconds old; whoever comes later
 		// does not wait at all.
@@ -71,16 +71,63 @@ func TestHalfOpenPrefersAnotherKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := halfOpenPool(t, newRig(t), 3)
 		c := newCrowd(t)
-		for _, name := range []string{"a", "b", "c", "d"} {
-			c.call(t.Context(), p, name, good().after(time.Second))
-		}
+		c.call(t.Context(), p, "a", good().after(1500*time.Millisecond))
+		c.call(t.Context(), p, "b", good().after(time.Second))
+		c.call(t.Context(), p, "c", good().after(1500*time.Millisecond))
+		c.call(t.Context(), p, "d", good()) // all are being tried: the first that is good serves
 		c.was("a k0@0s", "b k1@0s", "c k2@0s")
 		time.Sleep(time.Second)
 		synctest.Wait()
-		c.was("a k0@0s", "b k1@0s", "c k2@0s", "d k0@1s")
+		c.was("a k0@0s", "b k1@0s", "c k2@0s", "d k1@1s")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		idle(t, p)
+	})
+}
+
+func TestHalfOpenTurnOfOneWhoWasServedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := halfOpenPool(t, newRig(t), 2)
+		c := newCrowd(t)
+		c.call(t.Context(), p, "a", bad("a").after(time.Second))
+		c.call(t.Context(), p, "b", bad("b").after(time.Second))
+		// Both trials tell nothing. Each hands on to the first in its line who still
+		// waits, so that two try at once, each another key.
+		for _, name := range []string{"c", "d", "e"} {
+			c.call(t.Context(), p, name, good().after(500*time.Millisecond))
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		c.mu.Lock()
+		if len(c.sent) != 4 {
+			t.Errorf("sent %v, want two more at one second", c.sent)
+		}
+		c.mu.Unlock()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		c.end("e", "ok@2s")
+		idle(t, p)
+	})
+}
+
+func TestHalfOpenTurnThatIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(2)
+		call(t, p, script{"k0": {limited(10 * time.Second)}, "k1": {good()}}, "k0 k1", nil)
+		time.Sleep(10 * time.Second)
+		b := p.members[0].key.models["m"]
+		next := &queued{blocks: []*block{b}, turn: make(chan struct{})}
+		b.waiters = []*queued{next}
+		// This call was first in line, but it may not have k0 any more.
+		w := &walk{pool: p, want: Want{Model: "m"}, asked: []asked{refused, unasked}, turn: b}
+		if l, _, _ := w.take(); l.Key() != "k1" {
+			t.Errorf("asked %s", l.Key())
+		}
+		select {
+		case <-next.turn:
+		default:
+			t.Error("the next in line still waits")
+		}
 	})
 }
 
@@ -140,24 +187,53 @@ func TestHalfOpenNeutralEndHandsTheTrialOn(t *testing.T) {
 }
 
 func TestHalfOpenWaiterWhoLeavesPassesHisTurnOn(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		leave func(first, second func())
+	}{
+		{"before it comes", func(first, second func()) { second(); synctest.Wait(); first() }},
+		{"as it comes", func(first, second func()) { first(); second() }},
+		{"after it came", func(first, second func()) { first(); synctest.Wait(); second() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := halfOpenPool(t, newRig(t), 1)
+				first, goFirst := context.WithCancel(t.Context())
+				second, goSecond := context.WithCancel(t.Context())
+				c := newCrowd(t)
+				c.call(first, p, "a", good().after(time.Second))
+				c.call(second, p, "b", good().after(time.Second))
+				c.call(t.Context(), p, "c", good().after(time.Second))
+				c.call(t.Context(), p, "d", good().after(time.Second))
+				tt.leave(goFirst, goSecond)
+				synctest.Wait()
+				c.end("a", "context canceled@0s")
+				c.end("b", "context canceled@0s")
+				time.Sleep(time.Second)
+				synctest.Wait()
+				c.end("c", "ok@1s")
+				time.Sleep(time.Second)
+				synctest.Wait()
+				c.end("d", "ok@2s")
+				idle(t, p)
+			})
+		})
+	}
+}
+
+func TestPatienceIsTheCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := halfOpenPool(t, newRig(t), 1)
-		first, goFirst := context.WithCancel(t.Context())
-		second, goSecond := context.WithCancel(t.Context())
 		c := newCrowd(t)
-		c.call(first, p, "a", good().after(time.Second))
-		c.call(second, p, "b")
-		c.call(t.Context(), p, "c", good().after(time.Second))
-		c.call(t.Context(), p, "d", good().after(time.Second))
-		goSecond()
-		goFirst()
-		synctest.Wait()
-		c.end("a", "context canceled@0s")
-		c.end("b", "context canceled@0s")
-		c.was("a k0@0s", "c k0@0s")
+		c.call(t.Context(), p, "a", bad("400").after(1500*time.Millisecond))
+		c.call(t.Context(), p, "b", good().after(time.Minute))
+		c.call(t.Context(), p, "c", good())
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		c.was("a k0@0s", "c k0@0s", "d k0@1s")
+		// b took the second trial; c had waited 1.5 s for the first.
+		c.was("a k0@0s", "b k0@1.5s", "c k0@2s")
+		time.Sleep(time.Minute)
+		synctest.Wait()
 		idle(t, p)
 	})
 }

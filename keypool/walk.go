@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"slices"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -23,7 +24,6 @@ const (
 	marked        // the answer spoke against the key
 	refused       // the answer spoke against the request
 	failed        // the upstream failed: it may be asked again
-	stale         // the answer spoke of a time before the key's recovery
 )
 
 // walk is one upstream call's way through the pool.
@@ -59,9 +59,9 @@ type suspect struct {
 }
 
 // pick chooses the next key under the book's lock: a key whose trial is due, else
-// by the strategy one that is free, else one that another call is trying: as soon
-// as that trial has had its time. Until then trying is its block.
-func (w *walk) pick(now time.Time) (m *member, trying *block) {
+// by the strategy one that is free, else one whose trial has had its time. Without
+// any of them it gives the trials that keep keys from this call.
+func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 	var best, tried *member
 	model := clip(w.want.Model)
 	n := len(w.pool.members)
@@ -82,22 +82,18 @@ func (w *walk) pick(now time.Time) (m *member, trying *block) {
 		case free, halfOpen:
 			best = w.better(best, c)
 		case busy:
-			tried = w.better(tried, c)
+			if b := c.tried(model); w.patienceWith(b, now) <= 0 {
+				tried = w.better(tried, c)
+			} else if !slices.Contains(trying, b) {
+				trying = append(trying, b)
+			}
 		case blocked:
 		}
 	}
-	if best != nil || tried == nil {
-		return best, nil
+	if best == nil {
+		best = tried
 	}
-	if b := tried.tried(model); b != nil && w.patienceWith(b, now) > 0 {
-		return nil, b
-	}
-	return tried, nil
-}
-
-// patienceWith is how long this call still waits for the trial that runs.
-func (w *walk) patienceWith(b *block, now time.Time) time.Duration {
-	return trialPatience - max(w.patience, now.Sub(b.trial.sent))
+	return best, trying
 }
 
 // better compares two usable keys, the first found before the second.
