@@ -13,7 +13,10 @@ import (
 	"keybridge/internal/fault"
 )
 
-const bodyPatience = 30 * time.Second // for the next bytes of a request's body
+const (
+	bodyPatience = 30 * time.Second // for the next bytes of a request's body
+	bodyLinger   = time.Second      // for the rest of a body nobody wants
+)
 
 // upload is a body too large to keep: it can be sent once.
 type upload struct {
@@ -40,24 +43,23 @@ func (x *exchange) read() *fault.Error {
 	if r.ContentLength > most {
 		return tooLarge(most)
 	}
-	x.source = &patient{r: r.Body, rc: x.out.rc}
 	var begin []byte
 	if r.ContentLength <= keep {
 		body, err := readUpTo(x.source, r.ContentLength, keep)
-		if over := int64(len(body)) > keep; over && most > keep && err == nil {
-			begin = body
-		} else {
-			x.source.stop()
-			switch {
-			case err != nil:
-				return bodyFault(err)
-			case over:
-				return tooLarge(most)
-			}
+		switch over := int64(len(body)) > keep; {
+		case err != nil:
+			return bodyFault(err)
+		case !over:
+			x.source.stop(time.Time{})
 			x.body = body
 			return nil
+		case most == keep:
+			return tooLarge(most)
 		}
+		begin = body
 	}
+	// Else net/http throws the rest of the body away when the answer begins before it has ended.
+	_ = x.out.rc.EnableFullDuplex()
 	x.upload = &upload{
 		reader: io.MultiReader(bytes.NewReader(begin), &capped{r: x.source, left: most - int64(len(begin)), limit: most}),
 		length: r.ContentLength,
@@ -97,24 +99,29 @@ type patient struct {
 
 	mu   sync.Mutex
 	done bool
+	late bool // a piece has not come in time
 }
 
 func (p *patient) Read(b []byte) (int, error) {
 	p.limit(time.Now().Add(bodyPatience))
 	n, err := p.r.Read(b)
-	if err != nil {
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.late, p.done = true, true // and nothing of this body is waited for again
+	default:
 		// From here on the connection is read only to notice a client that leaves.
-		p.stop()
-		if !errors.Is(err, io.EOF) {
-			return n, bodyFault(err)
-		}
+		p.stop(time.Time{})
 	}
-	return n, err
+	if errors.Is(err, io.EOF) {
+		return n, err
+	}
+	return n, bodyFault(err)
 }
 
-// limit sets the connection's deadline. After stop it is no longer ours: the
-// transport may still read an upload when the answer is through, and the
-// connection serve another request.
 func (p *patient) limit(t time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,11 +130,26 @@ func (p *patient) limit(t time.Time) {
 	}
 }
 
-func (p *patient) stop() {
-	p.limit(time.Time{})
+// stop sets the last deadline. After it the connection's are no longer ours: the
+// transport may still read an upload when the answer is through, and the
+// connection serve another request.
+func (p *patient) stop(last time.Time) {
+	p.limit(last)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done = true
+}
+
+// linger bounds what net/http does before an answer to a request whose body was
+// not read to its end: it reads on.
+func (p *patient) linger() { p.stop(time.Now().Add(bodyLinger)) }
+
+// failed says that it is not the client's going away that has ended the request's
+// context, but the time its body took.
+func (p *patient) failed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.late
 }
 
 // capped refuses to pass on more than the limit of uploads.

@@ -168,6 +168,8 @@ func (x *exchange) conclude(err error) {
 	a, ok := errors.AsType[*answer](err)
 	switch {
 	case x.gone():
+	case x.source.failed():
+		x.refuse(fault.Wrap(fault.RequestTimeout, err, "The request body did not arrive in time."))
 	case !ok:
 		x.refuse(x.faultOf(err))
 	case x.out.begun():
@@ -188,5 +190,6 @@ func (x *exchange) show(a *answer) {
 	}
 	h := a.header(x.target.Masker)
 	body := a.body.Masked(x.target.Masker, h)
+	x.source.linger()
 	x.out.whole(a.resp.StatusCode, h, body)
 }

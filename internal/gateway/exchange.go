@@ -34,7 +34,7 @@ type exchange struct {
 
 	body   []byte
 	upload *upload  // set instead of body: may be sent once
-	source *patient // reads the client's body; nil: there is none
+	source *patient // reads the client's body
 	flow   *flow    // the last answer that was committed
 	tooler dialect.Tooler
 	undo   []func() // what the attempts left open
@@ -49,6 +49,7 @@ func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http
 		},
 	}
 	x.out = newOut(w, r, s.Stream, x.dialect.Ping().Raw)
+	x.source = &patient{r: r.Body, rc: x.out.rc}
 	if m.Provider != "" {
 		x.target = s.Targets[m.Index]
 	}
@@ -70,7 +71,9 @@ func anthropic(m *route.Match) bool { return m.Family == verdict.Anthropic }
 // serve reads the request and holds the conversation.
 func (x *exchange) serve() {
 	if f := x.read(); f != nil {
-		x.refuse(f)
+		if !x.gone() {
+			x.refuse(f)
+		}
 		return
 	}
 	peeked, err := x.dialect.Peek(x.body)
@@ -113,6 +116,7 @@ func (x *exchange) refuse(f *fault.Error) {
 		h.Set("Upgrade", "HTTP/1.1")
 	}
 	x.record.HTTPStatus = f.Status()
+	x.source.linger()
 	x.out.whole(f.Status(), h, x.dialect.Error(f))
 }
 
@@ -139,9 +143,7 @@ func (x *exchange) fail(err error) {
 func (x *exchange) finish() {
 	caught := recover()
 	x.closeAttempts(len(x.undo))
-	if x.source != nil {
-		x.source.stop()
-	}
+	x.source.stop(time.Time{})
 	x.tally.Close()
 	x.out.close()
 	x.record.End = time.Now()
@@ -180,7 +182,7 @@ func (x *exchange) closeAttempts(n int) {
 
 // gone says that the client went away before it had its answer.
 func (x *exchange) gone() bool {
-	if x.out.ended() {
+	if x.out.ended() || x.source.failed() {
 		return false
 	}
 	cause := context.Cause(x.r.Context())

@@ -23,7 +23,7 @@ func (r *rig) arrivals(path, body string) ([]arrival, *http.Response, error) {
 	}
 	defer resp.Body.Close()
 	pieces, err := watch(resp.Body, start)
-	return pieces, resp, err
+	return merged(pieces), resp, err
 }
 
 func TestHoldIsBoundedByTime(t *testing.T) {

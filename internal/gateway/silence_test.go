@@ -50,7 +50,7 @@ func TestPings(t *testing.T) {
 					{10 * time.Second, tt.ping},
 					{20 * time.Second, tt.ping},
 					{29 * time.Second, tt.end},
-				}, merged(got))
+				}, got)
 				if err != nil || resp.ContentLength != -1 {
 					t.Errorf("length %d, %v", resp.ContentLength, err)
 				}
