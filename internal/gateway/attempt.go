@@ -62,7 +62,7 @@ func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v ve
 		late = time.AfterFunc(d, func() { cancel(errLate) })
 		defer late.Stop()
 	}
-	resp, err := x.g.o.Client.Send(ctx, &x.target.Target, x.request(l))
+	resp, err := x.g.o.Client.Send(ctx, &x.target.Target, x.request(l)) //nolint:bodyclose // closeAttempts does
 	if err != nil {
 		v, err = x.unanswered(ctx, err)
 		cancel(nil)

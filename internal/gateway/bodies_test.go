@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,7 +49,7 @@ func TestRefusedBodies(t *testing.T) {
 					t.Error("the upstream answers")
 					jsonAnswer(w, 200, `{}`)
 				}})
-				req := request(context.Background(), t, http.MethodPost, tt.path, tt.body, tt.header...)
+				req := request(context.Background(), http.MethodPost, tt.path, tt.body, tt.header...)
 				if framing == "chunked" {
 					req.ContentLength = -1
 				}
@@ -87,11 +88,11 @@ func TestBodiesAreSentAgain(t *testing.T) {
 				}
 				jsonAnswer(w, 200, completion)
 			}})
-			req := request(context.Background(), t, http.MethodPost, tt.path, tt.body)
+			req := request(context.Background(), http.MethodPost, tt.path, tt.body)
 			req.ContentLength = tt.length
 			diff(t, "status", 200, r.do(req).Status)
 			for i, c := range r.seen() {
-				if c.Body != tt.body || c.Header.Get("Content-Length") != fmt.Sprint(len(tt.body)) {
+				if c.Body != tt.body || c.Header.Get("Content-Length") != strconv.Itoa(len(tt.body)) {
 					t.Errorf("call %d: %d bytes of %d, length %s", i, len(c.Body), len(tt.body), c.Header.Get("Content-Length"))
 				}
 			}
@@ -126,7 +127,7 @@ func TestUploads(t *testing.T) {
 				jsonAnswer(w, 200, `{"id":"file-1"}`)
 			}})
 			upload := func() reply {
-				req := request(context.Background(), t, http.MethodPost, "/v1/files", body)
+				req := request(context.Background(), http.MethodPost, "/v1/files", body)
 				req.ContentLength = length
 				return r.do(req)
 			}
@@ -134,7 +135,7 @@ func TestUploads(t *testing.T) {
 			diff(t, "status", 429, first.Status)
 			diff(t, "body", rateLimited, first.Body)
 			r.ended()
-			r.states(1, 1, 0)
+			r.states(1, 1)
 			diff(t, "status", 200, upload().Status)
 			diff(t, "keys", []string{"k0", "k1"}, r.asked())
 			for _, c := range r.seen() {
@@ -152,11 +153,48 @@ func TestUploadBeyondItsLimit(t *testing.T) {
 		tcp: true, limits: gateway.Limits{MaxBody: 1 << 10, MaxUpload: 64 << 10},
 		upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { t.Error("a whole body has come") },
 	})
-	req := request(context.Background(), t, http.MethodPost, "/v1/files", strings.Repeat("x", 64<<10+1))
+	req := request(context.Background(), http.MethodPost, "/v1/files", strings.Repeat("x", 64<<10+1))
 	req.ContentLength = -1
 	diff(t, "status", 413, r.do(req).Status)
 	r.ended()
 	r.pool("openai", "failover_attempts 1/1 call_attempts 1/1 failovers 0 transitions 0")
+}
+
+// An answer that begins while the upload goes on takes nothing of it away.
+func TestAnswerDuringUpload(t *testing.T) {
+	const size = 1 << 20
+	begun := make(chan struct{})
+	r := newRig(t, setup{
+		tcp: true, early: true, limits: gateway.Limits{MaxBody: 1 << 10, MaxUpload: 2 * size},
+		upstream: func(w http.ResponseWriter, req *http.Request, _ string, _ int) {
+			http.NewResponseController(w).EnableFullDuplex()
+			w.Header().Set("Content-Type", "application/json")
+			send(w, "{")
+			<-begun
+			n, err := io.Copy(io.Discard, req.Body)
+			fmt.Fprintf(w, `"bytes":%d,"err":"%v"}`, n, err)
+		},
+	})
+	body, pipe := io.Pipe()
+	go func() {
+		io.WriteString(pipe, strings.Repeat("x", size/2))
+		<-begun
+		io.WriteString(pipe, strings.Repeat("x", size/2))
+		pipe.Close()
+	}()
+	req := request(context.Background(), http.MethodPost, "/v1/files", "")
+	req.Body = body
+	resp, err := r.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	close(begun) // the head has come
+	got, err := io.ReadAll(resp.Body)
+	diff(t, "body", fmt.Sprintf(`{"bytes":%d,"err":"<nil>"}`, size), string(got))
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // slow sends a body in pieces.
@@ -200,7 +238,7 @@ func TestSlowBodies(t *testing.T) {
 					time.Sleep(2 * time.Minute) // the body's limits end with it
 					jsonAnswer(w, 200, completion)
 				}})
-				req := request(context.Background(), t, http.MethodPost, tt.path, "")
+				req := request(context.Background(), http.MethodPost, tt.path, "")
 				req.Body = io.NopCloser(&slow{[]string{chatBlocking[:10], chatBlocking[10:20], chatBlocking[20:]}, tt.pause, io.EOF})
 				req.ContentLength = int64(len(chatBlocking))
 				got := r.do(req)
@@ -211,7 +249,7 @@ func TestSlowBodies(t *testing.T) {
 					diff(t, "status", ledger.Failed, e.Status)
 					diff(t, "error", true, gjson.Get(got.Body, "error.message").Exists())
 				}
-				r.states(2, 0, 0)
+				r.states(2, 0)
 				diff(t, "answered calls", tt.keys, answered(e))
 				time.Sleep(5 * time.Minute) // the client may not have noticed yet that nobody listens
 			})
@@ -269,7 +307,7 @@ func TestUnwantedBodies(t *testing.T) {
 				e := r.ended()
 				diff(t, "status", tt.want, e.Status)
 				diff(t, "time", tt.took, e.End.Sub(e.Start))
-				r.states(2, 0, 0)
+				r.states(2, 0)
 			})
 		})
 	}

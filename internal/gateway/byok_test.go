@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -131,9 +132,7 @@ func TestOwnKeyAnswers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, setup{tcp: true, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) {
-				for k, v := range limited {
-					w.Header()[k] = v
-				}
+				maps.Copy(w.Header(), limited)
 				w.Header().Set("Content-Type", tt.media)
 				w.WriteHeader(tt.status)
 				send(w, tt.body)

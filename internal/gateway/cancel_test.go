@@ -26,7 +26,7 @@ func TestClientLeaves(t *testing.T) {
 		{"before the head", "/v1/chat/completions", func(http.ResponseWriter) {}, 0},
 		{"during the hold", "/v1/chat/completions", func(w http.ResponseWriter) { sse(w, roleChunk) }, 0},
 		{"in the stream", "/v1/chat/completions", func(w http.ResponseWriter) { sse(w, roleChunk, textChunk) }, 200},
-		{"in an error body", "/v1/chat/completions", func(w http.ResponseWriter) { w.WriteHeader(401); send(w, "{") }, 0},
+		{"in an error body", "/v1/chat/completions", func(w http.ResponseWriter) { w.WriteHeader(http.StatusUnauthorized); send(w, "{") }, 0},
 		{"in an opaque body", "/v1/embeddings", func(w http.ResponseWriter) { send(w, "{") }, 200},
 	}
 	for _, tt := range tests {
@@ -40,7 +40,7 @@ func TestClientLeaves(t *testing.T) {
 				}})
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				if got := r.do(request(ctx, t, http.MethodPost, tt.path, chatRequest)); got.Err == nil {
+				if got := r.do(request(ctx, http.MethodPost, tt.path, chatRequest)); got.Err == nil {
 					t.Errorf("got %+v", got)
 				}
 				<-called
@@ -52,7 +52,7 @@ func TestClientLeaves(t *testing.T) {
 				if e.Err == nil || !strings.Contains(e.Err.Error(), "client") {
 					t.Errorf("the ledger blames: %v", e.Err)
 				}
-				r.states(2, 0, 0)
+				r.states(2, 0)
 				r.pool("openai", "failover_attempts 1/1 call_attempts 1/1 failovers 0 transitions 0")
 				r.idle()
 			})
@@ -116,7 +116,7 @@ func TestClientLeavesBetweenSends(t *testing.T) {
 		}})
 		ctx, cancel := context.WithTimeout(context.Background(), 700*time.Millisecond)
 		defer cancel()
-		r.do(request(ctx, t, http.MethodPost, "/v1/chat/completions", chatRequest))
+		r.do(request(ctx, http.MethodPost, "/v1/chat/completions", chatRequest))
 		e := r.ended()
 		diff(t, "time", 700*time.Millisecond, e.End.Sub(e.Start))
 		diff(t, "status", ledger.Cancelled, e.Status)

@@ -103,7 +103,7 @@ func TestStalledErrorBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, setup{upstream: func(w http.ResponseWriter, req *http.Request, key string, _ int) {
 			if key == "k0" {
-				w.WriteHeader(429)
+				w.WriteHeader(http.StatusTooManyRequests)
 				send(w, `{"error":`)
 				<-req.Context().Done()
 				return
@@ -113,7 +113,7 @@ func TestStalledErrorBody(t *testing.T) {
 		diff(t, "body", completion, r.post("/v1/chat/completions", chatBlocking).Body)
 		e := r.ended()
 		diff(t, "time", 2*time.Second, e.End.Sub(e.Start))
-		r.states(1, 1, 0)
+		r.states(1, 1)
 	})
 }
 
@@ -135,7 +135,7 @@ func TestBrokenErrorBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, setup{upstream: func(w http.ResponseWriter, req *http.Request, _ string, _ int) {
-					w.WriteHeader(400)
+					w.WriteHeader(http.StatusBadRequest)
 					send(w, tt.sent)
 					tt.end(w, req)
 				}})

@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -59,10 +59,7 @@ func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http
 
 func newID() string {
 	var b [12]byte
-	for i := 0; i < len(b); i += 4 {
-		v := rand.Uint32() //nolint:gosec // names a request, guards nothing
-		b[i], b[i+1], b[i+2], b[i+3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v)
-	}
+	rand.Read(b[:]) //nolint:errcheck // documented never to fail
 	return "req_kb" + hex.EncodeToString(b[:])
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -100,7 +101,7 @@ func TestPathsSurvive(t *testing.T) {
 		"/v1/models?after=%E2%82%AC+;":           "/v1/models?after=%E2%82%AC+;",
 	} {
 		t.Run(path, func(t *testing.T) {
-			r := newRig(t, setup{tcp: true, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { w.WriteHeader(204) }})
+			r := newRig(t, setup{tcp: true, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { w.WriteHeader(http.StatusNoContent) }})
 			if _, err := r.raw("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"); err != nil {
 				t.Fatal(err)
 			}
@@ -124,16 +125,16 @@ func TestOtherAnswers(t *testing.T) {
 		}, []string{"HTTP/1.1 200 OK", "Content-Length: 1234", "Content-Type: application/json"}, "Transfer-Encoding", ""},
 		{"HEAD of an error", "HEAD", func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "99")
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 		}, []string{"HTTP/1.1 404 Not Found", "Content-Length: 99"}, "Transfer-Encoding", ""},
-		{"204", "DELETE", func(w http.ResponseWriter) { w.WriteHeader(204) }, []string{"HTTP/1.1 204 No Content"}, "Content-Length", ""},
+		{"204", "DELETE", func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }, []string{"HTTP/1.1 204 No Content"}, "Content-Length", ""},
 		{"304", "GET", func(w http.ResponseWriter) {
 			w.Header().Set("Etag", `"x"`)
-			w.WriteHeader(304)
+			w.WriteHeader(http.StatusNotModified)
 		}, []string{"HTTP/1.1 304 Not Modified", `Etag: "x"`}, "Transfer-Encoding", ""},
 		{"302", "GET", func(w http.ResponseWriter) {
 			w.Header().Set("Location", "https://files.test/x")
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 		}, []string{"HTTP/1.1 302 Found", "Location: https://files.test/x", "Content-Length: 0"}, "Transfer-Encoding", ""},
 		{"a length", "GET", func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "5")
@@ -171,11 +172,11 @@ func TestEncodedAnswers(t *testing.T) {
 	z.Close()
 	r := newRig(t, setup{tcp: true, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) {
 		w.Header().Set("Content-Encoding", "gzip")
-		w.Header().Set("Content-Length", fmt.Sprint(b.Len()))
+		w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
 		sse(w, b.String())
 	}})
-	got := r.do(request(context.Background(), t, http.MethodPost, "/v1/chat/completions", chatRequest, "Accept-Encoding", "gzip"))
+	got := r.do(request(context.Background(), http.MethodPost, "/v1/chat/completions", chatRequest, "Accept-Encoding", "gzip"))
 	diff(t, "encoding", "gzip", got.Header.Get("Content-Encoding"))
-	diff(t, "length", fmt.Sprint(b.Len()), got.Header.Get("Content-Length"))
+	diff(t, "length", strconv.Itoa(b.Len()), got.Header.Get("Content-Length"))
 	diff(t, "body", b.String(), got.Body)
 }

@@ -17,7 +17,7 @@ import (
 func (r *rig) arrivals(path, body string) ([]arrival, *http.Response, error) {
 	r.t.Helper()
 	start := time.Now()
-	resp, err := r.client.Do(request(context.Background(), r.t, http.MethodPost, path, body))
+	resp, err := r.client.Do(request(context.Background(), http.MethodPost, path, body))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,7 +90,7 @@ func TestErrorAfterTimedCommit(t *testing.T) {
 			t.Error(err)
 		}
 		diff(t, "keys", []string{"k0"}, r.asked())
-		r.states(1, 1, 0)
+		r.states(1, 1)
 		diff(t, "status", ledger.Failed, r.ended().Status)
 	})
 }
@@ -140,11 +140,11 @@ func TestFailedPreambleIsGone(t *testing.T) {
 					sse(w, roleChunk, textChunk, finishChunk, doneChunk)
 				}})
 				got, _, err := r.arrivals("/v1/chat/completions", chatRequest)
-				text := ""
+				var text strings.Builder
 				for _, a := range got {
-					text += a.Text
+					text.WriteString(a.Text)
 				}
-				diff(t, "body", roleChunk+textChunk+finishChunk+doneChunk, text)
+				diff(t, "body", roleChunk+textChunk+finishChunk+doneChunk, text.String())
 				if err != nil {
 					t.Error(err)
 				}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -186,7 +187,7 @@ func (o *out) put(b []byte) {
 		o.renew()
 		piece := b[:min(len(b), writePiece)]
 		b = b[len(piece):]
-		if _, err := o.w.Write(piece); err != nil {
+		if _, err := o.w.Write(piece); err != nil { //nolint:gosec // an answer of an API, relayed as it came
 			o.lose(err)
 		}
 	}
@@ -207,9 +208,7 @@ func (o *out) putHead() {
 	}
 	o.started = true
 	h := o.w.Header()
-	for k, v := range o.header {
-		h[k] = v
-	}
+	maps.Copy(h, o.header)
 	if _, ok := o.header["Content-Type"]; !ok {
 		h["Content-Type"] = nil // else net/http would guess one
 	}

@@ -42,7 +42,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, setup{tcp: true, upstream: func(http.ResponseWriter, *http.Request, string, int) { t.Error("the upstream is asked") }})
 			before := r.families()
-			req := request(context.Background(), t, tt.method, tt.path, "", tt.header...)
+			req := request(context.Background(), tt.method, tt.path, "", tt.header...)
 			if tt.host != "" {
 				req.Host = tt.host
 			}

@@ -1,9 +1,7 @@
 package gateway_test
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -53,9 +51,10 @@ type setup struct {
 	tokens []auth.Token
 	tools  gateway.Tools
 	tcp    bool // real sockets instead of those in memory
-	stop   context.Context
+	base   func(net.Listener) context.Context
 	chat   dialect.Dialect
 	msgs   dialect.Dialect
+	early  bool // the upstream answers before it has read the body
 	// upstream answers the n-th call (from 0) of all.
 	upstream func(w http.ResponseWriter, r *http.Request, key string, n int)
 }
@@ -75,7 +74,7 @@ type rig struct {
 	finished  chan *ledger.Exchange
 }
 
-func (r *rig) Started(*ledger.Exchange)                     {}
+func (r *rig) Started(*ledger.Exchange)                    {}
 func (r *rig) Attempted(*ledger.Exchange, *ledger.Attempt) {}
 func (r *rig) Finished(e *ledger.Exchange) {
 	r.mu.Lock()
@@ -122,9 +121,6 @@ func newRig(t *testing.T, s setup) *rig {
 	if s.stream == (gateway.Stream{}) {
 		s.stream = usual()
 	}
-	if s.stop == nil {
-		s.stop = context.Background()
-	}
 	if s.chat == nil {
 		s.chat = chat.New()
 	}
@@ -132,7 +128,7 @@ func newRig(t *testing.T, s setup) *rig {
 		s.msgs = messages.New()
 	}
 	up, toUpstream := r.listen(s.tcp)
-	r.serve(up, context.Background(), http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.answer(w, req, s.upstream) }))
+	r.serve(up, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.answer(w, req, &s) }))
 	client := upstream.NewClient(upstream.Options{DialContext: toUpstream})
 	r.snapshot = r.build(s)
 	g := gateway.New(gateway.Options{
@@ -140,7 +136,7 @@ func newRig(t *testing.T, s setup) *rig {
 		Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Tools: s.tools,
 	})
 	down, toGateway := r.listen(s.tcp)
-	r.serve(down, s.stop, g)
+	r.serve(down, s.base, g)
 	transport := &http.Transport{DialContext: toGateway, DisableCompression: true}
 	r.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	r.dial = func() net.Conn {
@@ -169,8 +165,8 @@ func (r *rig) listen(tcp bool) (net.Listener, func(ctx context.Context, network,
 	}
 }
 
-func (r *rig) serve(l net.Listener, base context.Context, h http.Handler) {
-	srv := &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return base }, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+func (r *rig) serve(l net.Listener, base func(net.Listener) context.Context, h http.Handler) {
+	srv := &http.Server{Handler: h, BaseContext: base, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	done := make(chan struct{})
 	go func() { defer close(done); srv.Serve(l) }()
 	r.t.Cleanup(func() { srv.Close(); <-done })
@@ -215,8 +211,12 @@ func (r *rig) build(s setup) *gateway.Snapshot {
 }
 
 // answer notes the call and lets the script answer it.
-func (r *rig) answer(w http.ResponseWriter, req *http.Request, script func(http.ResponseWriter, *http.Request, string, int)) {
-	body, err := io.ReadAll(req.Body)
+func (r *rig) answer(w http.ResponseWriter, req *http.Request, s *setup) {
+	var body []byte
+	var err error
+	if !s.early {
+		body, err = io.ReadAll(req.Body)
+	}
 	secret := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
 	if k := req.Header.Get("X-Api-Key"); k != "" {
 		secret = k
@@ -232,7 +232,7 @@ func (r *rig) answer(w http.ResponseWriter, req *http.Request, script func(http.
 	r.calls = append(r.calls, call{name, req.Method, req.RequestURI, req.Header.Clone(), string(body)})
 	r.mu.Unlock()
 	if err == nil {
-		script(w, req, name, n)
+		s.upstream(w, req, name, n)
 	}
 }
 
@@ -245,15 +245,14 @@ type reply struct {
 }
 
 // request makes a request; header is a list of names and values.
-func request(ctx context.Context, t testing.TB, method, path, body string, header ...string) *http.Request {
-	t.Helper()
+func request(ctx context.Context, method, path, body string, header ...string) *http.Request { //nolint:revive // what a request consists of
 	var rd io.Reader
 	if body != "" {
 		rd = strings.NewReader(body)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://127.0.0.1"+path, rd)
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // a method or a path that is none
 	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
@@ -274,12 +273,12 @@ func (r *rig) do(req *http.Request) reply {
 
 func (r *rig) post(path, body string, header ...string) reply {
 	r.t.Helper()
-	return r.do(request(context.Background(), r.t, http.MethodPost, path, body, header...))
+	return r.do(request(context.Background(), http.MethodPost, path, body, header...))
 }
 
 func (r *rig) get(path string, header ...string) reply {
 	r.t.Helper()
-	return r.do(request(context.Background(), r.t, http.MethodGet, path, "", header...))
+	return r.do(request(context.Background(), http.MethodGet, path, "", header...))
 }
 
 // raw sends bytes on a connection of its own and reads to its end.
@@ -351,105 +350,20 @@ func (r *rig) sum(name, provider string) (total float64) {
 	return total
 }
 
-// states compares how many keys of a provider are in each state.
-func (r *rig) states(valid, temporary, permanent int) {
+// states compares how many keys of the provider openai are valid and cooling.
+func (r *rig) states(valid, temporary int) {
 	r.t.Helper()
 	var want strings.Builder
 	want.WriteString("# TYPE key_pool_state gauge\n")
 	for _, p := range []string{"openai", "anthropic"} {
-		v, tmp, perm := 2, 0, 0
+		v, tmp := 2, 0
 		if p == "openai" {
-			v, tmp, perm = valid, temporary, permanent
+			v, tmp = valid, temporary
 		}
-		for state, n := range map[string]int{"valid": v, "temporary": tmp, "permanent": perm} {
+		for state, n := range map[string]int{"valid": v, "temporary": tmp, "permanent": 0} {
 			fmt.Fprintf(&want, "key_pool_state{provider=%q,state=%q} %d\n", p, state, n)
 		}
 	}
 	metricstest.Compare(r.t, r.registry, want.String(), "key_pool_state")
 }
 
-func diff(t testing.TB, what string, want, got any) {
-	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", what, d)
-	}
-}
-
-// Pieces of answers.
-const (
-	chatRequest     = `{"model":"gpt-5","stream":true,"messages":[]}`
-	chatBlocking    = `{"model":"gpt-5","messages":[]}`
-	messagesRequest = `{"model":"claude-opus-5","stream":true,"max_tokens":9,"messages":[]}`
-
-	roleChunk   = `data: {"id":"c1","object":"chat.completion.chunk","model":"gpt-5","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}` + "\n\n"
-	textChunk   = `data: {"id":"c1","object":"chat.completion.chunk","model":"gpt-5","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}` + "\n\n"
-	finishChunk = `data: {"id":"c1","object":"chat.completion.chunk","model":"gpt-5","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\n"
-	doneChunk   = "data: [DONE]\n\n"
-	completion  = `{"id":"c1","object":"chat.completion","model":"gpt-5","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}`
-
-	messageStart = "event: message_start\n" + `data: {"type":"message_start","message":{"id":"m1","type":"message","role":"assistant","model":"claude-opus-5","content":[],"usage":{"input_tokens":3,"output_tokens":1}}}` + "\n\n"
-	textDelta    = "event: content_block_delta\n" + `data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}` + "\n\n"
-	messageStop  = "event: message_stop\n" + `data: {"type":"message_stop"}` + "\n\n"
-	pingEvent    = "event: ping\n" + `data: {"type": "ping"}` + "\n\n"
-
-	rateLimited = `{"error":{"message":"Rate limit reached","type":"requests","param":null,"code":"rate_limit_exceeded"}}`
-)
-
-// send writes and flushes pieces of an answer.
-func send(w http.ResponseWriter, pieces ...string) {
-	for _, p := range pieces {
-		io.WriteString(w, p)
-	}
-	http.NewResponseController(w).Flush()
-}
-
-func sse(w http.ResponseWriter, pieces ...string) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	send(w, pieces...)
-}
-
-func jsonAnswer(w http.ResponseWriter, status int, body string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	io.WriteString(w, body)
-}
-
-// cut breaks the connection after what was sent.
-func cut(w http.ResponseWriter) {
-	http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler)
-}
-
-// arrival is a piece of an answer and when it came.
-type arrival struct {
-	At   time.Duration
-	Text string
-}
-
-// watch reads an answer piece by piece, each with its time since start.
-func watch(body io.Reader, start time.Time) (pieces []arrival, err error) {
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := body.Read(buf)
-		if n > 0 {
-			pieces = append(pieces, arrival{time.Since(start), string(buf[:n])})
-		}
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return pieces, err
-		}
-	}
-}
-
-// head reads the head of an answer from a raw connection.
-func head(t testing.TB, c net.Conn) (*http.Response, *bufio.Reader) {
-	t.Helper()
-	b := bufio.NewReader(c)
-	resp, err := http.ReadResponse(b, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, b
-}

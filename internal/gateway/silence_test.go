@@ -92,7 +92,7 @@ func TestNoPings(t *testing.T) {
 					send(w, tt.pieces[1])
 					time.Sleep(90 * time.Second) // until the end, which must reach the client as well
 				}})
-				got := r.do(request(context.Background(), t, tt.method, tt.path, tt.request))
+				got := r.do(request(context.Background(), tt.method, tt.path, tt.request))
 				if got.Err != nil || got.Body != strings.Join(tt.pieces, "") {
 					t.Errorf("got %q, %v", got.Body, got.Err)
 				}
@@ -190,7 +190,7 @@ func TestSlowClient(t *testing.T) {
 		r := newRig(t, setup{stream: s, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) {
 			sse(w, big, big, finishChunk, doneChunk)
 		}})
-		resp, err := r.client.Do(request(context.Background(), t, http.MethodPost, "/v1/chat/completions", chatRequest))
+		resp, err := r.client.Do(request(context.Background(), http.MethodPost, "/v1/chat/completions", chatRequest))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,7 +230,7 @@ func TestStuckClient(t *testing.T) {
 		<-gone
 		diff(t, "cut after", time.Minute, time.Since(start))
 		diff(t, "status", ledger.Cancelled, r.ended().Status)
-		r.states(2, 0, 0)
+		r.states(2, 0)
 	})
 }
 

@@ -123,11 +123,7 @@ var apis = map[string]api{
 			if !streaming {
 				return strings.Replace(completion, "Hi", texts[len(texts)-1], 1)
 			}
-			out := roleChunk
-			for _, text := range texts {
-				out += strings.Replace(textChunk, "Hi", text, 1) + finishChunk
-			}
-			return out + doneChunk
+			return roleChunk + each(textChunk+finishChunk, texts) + doneChunk
 		},
 		failed: func(t *testing.T, event string) {
 			data, ok := strings.CutPrefix(event, "data: ")
@@ -151,11 +147,7 @@ var apis = map[string]api{
 			if !streaming {
 				return `{"id":"m1","type":"message","content":[{"type":"text","text":"` + texts[len(texts)-1] + `"}],"stop_reason":"end_turn"}`
 			}
-			out := messageStart
-			for _, text := range texts {
-				out += strings.Replace(textDelta, "Hi", text, 1)
-			}
-			return out + messageStop
+			return messageStart + each(textDelta, texts) + messageStop
 		},
 		failed: func(t *testing.T, event string) {
 			data, ok := strings.CutPrefix(event, "event: error\ndata: ")
@@ -166,11 +158,20 @@ var apis = map[string]api{
 	},
 }
 
-func twoTurns(t *testing.T, each func(t *testing.T, a api, streaming bool)) {
+// each repeats a piece of a stream for each of the texts.
+func each(piece string, texts []string) string {
+	var b strings.Builder
+	for _, text := range texts {
+		b.WriteString(strings.Replace(piece, "Hi", text, 1))
+	}
+	return b.String()
+}
+
+func twoTurns(t *testing.T, check func(t *testing.T, a api, streaming bool)) {
 	for name, a := range apis {
 		for streaming, mode := range map[bool]string{true: "streaming", false: "blocking"} {
 			t.Run(name+" "+mode, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { each(t, a, streaming) })
+				synctest.Test(t, func(t *testing.T) { check(t, a, streaming) })
 			})
 		}
 	}
@@ -327,7 +328,7 @@ func TestToolsAreCalledOff(t *testing.T) {
 		r := looping(t, a, false, kit, func(http.ResponseWriter, string) { t.Error("a turn for nobody") })
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if got := r.do(request(ctx, t, http.MethodPost, a.path, a.request[false])); got.Err == nil {
+		if got := r.do(request(ctx, http.MethodPost, a.path, a.request[false])); got.Err == nil {
 			t.Errorf("got %+v", got)
 		}
 		diff(t, "status", ledger.Cancelled, r.ended().Status)
