@@ -366,4 +366,3 @@ func (r *rig) states(valid, temporary int) {
 	}
 	metricstest.Compare(r.t, r.registry, want.String(), "key_pool_state")
 }
-
