@@ -8,7 +8,7 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/.bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fuzz bench soak needs-go needs-cc
+.PHONY: help run build test lint fuzz bench mutants soak needs-go needs-cc
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,9 @@ fuzz: needs-go ## every fuzz test for FUZZTIME, by default 5s
 			$(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); \
 		done; \
 	done
+
+mutants: needs-go ## one-line faults, each of which a named test must notice (ARGS="words" chooses)
+	@$(GO) run ./test/mutants $(ARGS)
 
 bench: build ## Keybridge measured beside bare proxies, about 8 minutes; writes docs/performance.md (ARGS="-only 1kb,events")
 	@$(GO) build -o bin/bench ./test/bench
