@@ -117,8 +117,8 @@ func (c *crowd) give(one *client) {
 	}
 }
 
-// close closes all connections that are not in use.
-func (c *crowd) close() {
+// hangUp closes all connections that are not in use.
+func (c *crowd) hangUp() {
 	for {
 		select {
 		case one := <-c.idle:
@@ -129,8 +129,8 @@ func (c *crowd) close() {
 	}
 }
 
-// do makes one call on a kept connection.
-func (c *crowd) do(request []byte, want int64) error {
+// ask makes one call on a kept connection.
+func (c *crowd) ask(request []byte, want int64) error {
 	one, err := c.take()
 	if err != nil {
 		return err

@@ -81,7 +81,7 @@ func (p *process) listens(ctx context.Context, address string) error {
 // fault is an error with the last of what the process said.
 func (p *process) fault(what string) error {
 	const most = 2000
-	said, _ := os.ReadFile(p.log)
+	said, _ := os.ReadFile(p.log) //nolint:gosec // a file of our own
 	return fmt.Errorf("%s %s: %s", p.name, what, bytes.TrimSpace(said[max(0, len(said)-most):]))
 }
 
@@ -127,7 +127,7 @@ func (p *process) family() []int {
 }
 
 // statFields are the fields of a stat file behind the command's name, which may
-// hold anything: state, parent, …
+// hold anything: state, parent and so on.
 func statFields(path string) []string {
 	b, err := os.ReadFile(path) //nolint:gosec // /proc
 	if err != nil {

@@ -37,34 +37,32 @@ const sourceCode = "func (s *Store) Load(ctx context.Context, id string) (*Row, 
 	"\tif err := row.Scan(&r.ID, &r.Name, &r.Body); err != nil {\n\t\treturn nil, fmt.Errorf(\"load %q: %w\", id, err)\n\t}\n" +
 	"\treturn r, nil // größer → später\n}\n"
 
-// prompt is a chat request of at least size bytes in the shape that a coding
+// prompt is a chat request of size bytes, 1000 or more, in the shape that a coding
 // agent's grows into: a system text, tools, and turn after turn a tool call with
 // arguments in escaped JSON and a tool result full of source code.
 func prompt(size int, stream bool) []byte {
-	system := message{Role: "system", Content: "You are a coding agent.\nUse the tools; answer in \"Markdown\"."}
-	var turns [][]byte
-	for i, left := 0, size-1000; left > 0; i++ {
+	parameters := map[string]any{"type": "object", "properties": map[string]any{"path": map[string]any{"type": "string"}}}
+	head := marshal(map[string]any{
+		"model": "gpt-5-mini", "stream": stream, "max_completion_tokens": 4096,
+		"tools": []tool{{"function", function{Name: "edit", Description: "Edits a file.", Parameters: parameters}}},
+	})
+	body := make([]byte, 0, size)
+	body = append(append(body, head[:len(head)-1]...), `,"messages":[`...)
+	body = append(body, marshal(message{Role: "system", Content: "You are a coding agent.\nUse the tools; answer in \"Markdown\"."})...)
+	const ending = `,{"role":"user","content":"Now make the tests pass, and say what you changed.%s"}]}`
+	for i := 0; ; i++ {
 		id := fmt.Sprintf("call_%024d", i)
 		arguments := fmt.Sprintf(`{"path":"internal/store/file%d.go","old":"\tif err != nil {\n","new":"\tif err != nil && \"x\" != s {\n"}`, i)
 		turn := marshal([]message{
 			{Role: "assistant", Calls: []toolCall{{ID: id, Type: "function", Function: function{Name: "edit", Arguments: arguments}}}},
 			{Role: "tool", CallID: id, Content: strings.Repeat(sourceCode, 1+i%9)},
 		})
-		turns = append(turns, turn[1:len(turn)-1])
-		left -= len(turn)
+		left := size - len(body) - len(ending) + len("%s")
+		if len(turn)-1 > left {
+			return fmt.Appendf(body, ending, strings.Repeat(".", left))
+		}
+		body = append(append(body, ','), turn[1:len(turn)-1]...)
 	}
-	turns = append(turns, marshal(message{Role: "user", Content: "Now make the tests pass, and say what you changed."}))
-	parameters := map[string]any{"type": "object", "properties": map[string]any{"path": map[string]any{"type": "string"}}}
-	head := marshal(map[string]any{
-		"model": "gpt-5-mini", "stream": stream, "max_completion_tokens": 4096,
-		"tools": []tool{{"function", function{Name: "edit", Description: "Edits a file.", Parameters: parameters}}},
-	})
-	body := append(head[:len(head)-1:len(head)-1], `,"messages":[`...)
-	body = append(body, marshal(system)...)
-	for _, t := range turns {
-		body = append(append(body, ','), t...)
-	}
-	return append(body, "]}"...)
 }
 
 func marshal(v any) []byte {

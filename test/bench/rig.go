@@ -30,28 +30,31 @@ type rig struct {
 // tally is how many calls a proxy was sent and how many of them it did not answer.
 type tally struct{ calls, lost int64 }
 
-func newRig(ctx context.Context, o options, out io.Writer) (r *rig, err error) {
-	r = &rig{ctx: ctx, out: out, profile: o.profile, rounds: o.rounds, quick: o.quick, nginx: findNginx(), tallies: map[string]tally{}}
-	if r.dir, err = os.MkdirTemp("", "bench"); err != nil {
+func newRig(ctx context.Context, o options, out io.Writer) (*rig, error) {
+	r := &rig{ctx: ctx, out: out, profile: o.profile, rounds: o.rounds, quick: o.quick, nginx: findNginx(), tallies: map[string]tally{}}
+	if err := r.open(o); err != nil {
+		r.close()
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			r.close()
-		}
-	}()
+	return r, nil
+}
+
+func (r *rig) open(o options) (err error) {
+	if r.dir, err = os.MkdirTemp("", "bench"); err != nil {
+		return err
+	}
 	if r.self, err = os.Executable(); err != nil {
-		return nil, err
+		return err
 	}
 	if r.keybridge, err = filepath.Abs(o.keybridge); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err = os.Stat(r.keybridge); err != nil {
-		return nil, fmt.Errorf("the gateway is not built: %w", err)
+		return fmt.Errorf("the gateway is not built: %w", err)
 	}
 	if r.profile != "" {
 		if err = os.MkdirAll(r.profile, 0o750); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if r.nginx == "" {
@@ -59,21 +62,21 @@ func newRig(ctx context.Context, o options, out io.Writer) (r *rig, err error) {
 	}
 	var limit syscall.Rlimit
 	if err = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return nil, err
+		return err
 	}
-	r.files = int(min(limit.Max, 1<<20)) //nolint:gosec // bounded
-	if r.upstream, err = freeAddress(ctx); err != nil {
-		return nil, err
+	r.files = int(min(limit.Max, 1<<20))
+	if r.upstream, err = freeAddress(r.ctx); err != nil {
+		return err
 	}
-	r.mock, err = start(ctx, r.dir, r.upstream, r.self, "mock", "-listen", r.upstream)
-	return r, err
+	r.mock, err = start(r.ctx, r.dir, r.upstream, r.self, "mock", "-listen", r.upstream)
+	return err
 }
 
 func (r *rig) close() {
 	if r.mock != nil {
 		r.mock.stop()
 	}
-	_ = os.RemoveAll(r.dir)
+	_ = os.RemoveAll(r.dir) //nolint:gosec // a folder of our own
 }
 
 func (r *rig) say(format string, args ...any) { _, _ = fmt.Fprintf(r.out, format, args...) }

@@ -107,7 +107,7 @@ func flooded(kind string, size, calls int, cpu float64) func(*rig, string) ([]fi
 	return func(r *rig, name string) ([]figure, error) {
 		body, want, n := chat(kind, size), answerLength(kind), r.some(calls)
 		load := func(s *subject, n int) error {
-			return s.flood(n, width, func(int) error { return s.crowd.do(body, want) })
+			return s.flood(n, width, func(int) error { return s.ask(body, want) })
 		}
 		all, stop, err := r.all(r.columns(), name, func(s *subject) error { return load(s, r.some(min(warmCalls, calls))) })
 		if err != nil {
@@ -137,7 +137,7 @@ func flooded(kind string, size, calls int, cpu float64) func(*rig, string) ([]fi
 func atRate(r *rig, name string) ([]figure, error) {
 	body, want, n := chat(blockingPath, 1_000), answerLength(blockingPath), r.some(4*perSecond)
 	load := func(c *crowd, n int) ([]time.Duration, error) {
-		return c.arrive(n, time.Second/perSecond, func() error { return c.do(body, want) })
+		return c.arrive(n, time.Second/perSecond, func() error { return c.ask(body, want) })
 	}
 	all, stop, err := r.all(r.columns(), name, func(s *subject) error { _, err := load(s.crowd, r.some(warmCalls)); return err })
 	if err != nil {
@@ -145,7 +145,7 @@ func atRate(r *rig, name string) ([]figure, error) {
 	}
 	defer stop()
 	direct := newCrowd(r.ctx, r.upstream)
-	defer direct.close()
+	defer direct.hangUp()
 	p50 := figure{name: "added p50, µs", values: map[string][]float64{}}
 	p99 := figure{name: "added p99, µs", values: map[string][]float64{}, most: 1}
 	for range r.rounds {
@@ -169,7 +169,7 @@ func atRate(r *rig, name string) ([]figure, error) {
 func paced(r *rig, name string) ([]figure, error) {
 	body, want, wide := chat(pacedPath, 1_000), answerLength(pacedPath), r.some(pacedWide)
 	load := func(s *subject, n int) error {
-		return s.flood(n, wide, func(int) error { return s.crowd.do(body, want) })
+		return s.flood(n, wide, func(int) error { return s.ask(body, want) })
 	}
 	all, stop, err := r.all(r.columns(), name, func(s *subject) error { return load(s, wide) })
 	if err != nil {
@@ -233,19 +233,18 @@ func (r *rig) idle(column, name string, n int) (int64, error) {
 		}
 	}()
 	err = s.flood(n, 64, func(int) error {
-		c, err := dial(r.ctx, s.address)
-		if err != nil {
-			return err
+		c, fault := dial(r.ctx, s.address)
+		if fault != nil {
+			return fault
 		}
 		mu.Lock()
 		open = append(open, c)
 		mu.Unlock()
-		resp, err := c.begin(body) //nolint:bodyclose // left open on purpose
-		if err != nil {
-			return err
+		resp, fault := c.begin(body) //nolint:bodyclose // left open on purpose
+		if fault == nil {
+			_, fault = resp.Body.Read(make([]byte, 1))
 		}
-		_, err = resp.Body.Read(make([]byte, 1))
-		return err
+		return fault
 	})
 	if err != nil {
 		return 0, errors.Join(err, s.alive())
@@ -261,7 +260,7 @@ func (r *rig) fresh(column, name string) (*subject, error) {
 		return nil, err
 	}
 	body, want := chat(blockingPath, 1_000), answerLength(blockingPath)
-	if err = s.flood(r.some(warmCalls), width, func(int) error { return s.crowd.do(body, want) }); err != nil {
+	if err = s.flood(r.some(warmCalls), width, func(int) error { return s.ask(body, want) }); err != nil {
 		s.stop()
 		return nil, err
 	}
@@ -275,7 +274,7 @@ func failover(r *rig, name string) ([]figure, error) {
 	kinds := []string{blockingPath, refusePath}
 	load := func(s *subject, kind string, n int) error {
 		body := chat(kind, 1_000)
-		return s.flood(n, width, func(int) error { return s.crowd.do(body, want) })
+		return s.flood(n, width, func(int) error { return s.ask(body, want) })
 	}
 	all, stop, err := r.all([]string{keybridge}, name, func(s *subject) error {
 		return errors.Join(load(s, blockingPath, r.some(warmCalls)), load(s, refusePath, r.some(warmCalls)))
@@ -311,7 +310,7 @@ func prompts(r *rig, name string) ([]figure, error) {
 	var figures []figure
 	for _, size := range []int{4_000_000, 32_000_000} {
 		f := figure{name: fmt.Sprintf("%d MB: peak growth ÷ request", size/1_000_000), values: map[string][]float64{}, most: 1.3, absolute: true}
-		body, want := chat(blockingPath, r.some(size)), answerLength(blockingPath)
+		body, want := chat(blockingPath, max(r.some(size), 1_000)), answerLength(blockingPath)
 		for range min(r.rounds, 3) {
 			for _, column := range r.columns() {
 				s, err := r.fresh(column, name)
@@ -319,7 +318,7 @@ func prompts(r *rig, name string) ([]figure, error) {
 					return nil, fmt.Errorf("%s: %w", column, err)
 				}
 				before, _, err := s.memory()
-				err = errors.Join(err, s.crowd.do(body, want))
+				err = errors.Join(err, s.ask(body, want))
 				_, most, merr := s.memory()
 				s.stop()
 				if err = errors.Join(err, merr); err != nil {

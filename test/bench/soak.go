@@ -49,8 +49,9 @@ func newSoakStream(rnd *rand.Rand, i int) soakStream {
 		s.body = append(append(s.body, e...), end+end...)
 	}
 	number := func(at int) {
-		s.stamps[at] = len(s.body) + bytes.Index(event(`[{"index":0,"delta":{"content":"#`, "")[:], []byte("#")) + 1
-		add(event(`[{"index":0,"delta":{"content":"#`+stamp+`"},"finish_reason":null}]`, "null"))
+		e := event(`[{"index":0,"delta":{"content":"#`+stamp+`"},"finish_reason":null}]`, "null")
+		s.stamps[at] = len(s.body) + bytes.IndexByte(e, '#') + 1
+		add(e)
 	}
 	if i%7 == 0 {
 		add([]byte(": a comment before everything"))
@@ -135,17 +136,17 @@ func (r *rig) soak(n int) error {
 	tell := time.NewTicker(10 * time.Second)
 	defer tell.Stop()
 	err = s.flood(n, soakWidth, func(i int) error {
-		switch err := s.soaked(streams, i); {
-		case errors.Is(err, errAltered):
+		switch fault := s.soaked(streams, i); {
+		case errors.Is(fault, errAltered):
 			if altered.Add(1) <= soakTold {
 				r.say("altered: stream %d\n", i)
 			}
-		case err != nil:
+		case fault != nil:
 			if r.ctx.Err() != nil || s.alive() != nil {
-				return errors.Join(err, s.alive())
+				return errors.Join(fault, s.alive())
 			}
 			if lost.Add(1) <= soakTold {
-				r.say("lost: stream %d: %v\n", i, err)
+				r.say("lost: stream %d: %v\n", i, fault)
 			}
 		}
 		done := ended.Add(1)

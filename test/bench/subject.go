@@ -35,7 +35,7 @@ type subject struct {
 
 func (s *subject) stop() {
 	s.stopped()
-	s.crowd.close()
+	s.hangUp()
 	s.process.stop()
 }
 
@@ -114,7 +114,7 @@ func (r *rig) gateway(s *subject, scenario string) ([]string, error) {
 }
 
 // nginxCommand configures nginx with as many workers as cores. It reads a body
-// whole before it sends it on, as it does by default.
+// whole before it sends it on, as it does by default, and keeps it in memory.
 func (r *rig) nginxCommand(s *subject) ([]string, error) {
 	dir, err := os.MkdirTemp(r.dir, "nginx")
 	if err != nil {
@@ -135,7 +135,7 @@ http {
   uwsgi_temp_path %[2]s/uwsgi;
   scgi_temp_path %[2]s/scgi;
   client_max_body_size 64m;
-  client_body_buffer_size 1m;
+  client_body_buffer_size 64m;
   keepalive_requests 10000000;
   upstream mock { server %[4]s; keepalive 512; keepalive_requests 10000000; }
   server {
