@@ -51,7 +51,7 @@ func (x *exchange) gate(ctx context.Context, f *flow, late *time.Timer) (verdict
 
 // commitOpaque commits an answer at its head; that of a stream goes out at once.
 func (x *exchange) commitOpaque(f *flow) {
-	if !f.streamed() {
+	if f.framing == wire.Opaque {
 		x.out.verbatim()
 	}
 	x.out.commit()

@@ -157,6 +157,30 @@ func TestFailedPreambleIsGone(t *testing.T) {
 	}
 }
 
+// The answer that was thrown away is closed as soon as another is committed.
+func TestFailedAttemptIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := make(chan struct{})
+		r := newRig(t, setup{upstream: func(w http.ResponseWriter, req *http.Request, key string, _ int) {
+			if key == "k0" {
+				sse(w, "data: "+rateLimited+"\n\n")
+				<-req.Context().Done()
+				close(closed)
+				return
+			}
+			sse(w, roleChunk, textChunk)
+			select {
+			case <-closed:
+			case <-time.After(time.Second):
+				t.Error("the first key's connection is still taken")
+			}
+			send(w, finishChunk, doneChunk)
+		}})
+		diff(t, "body", roleChunk+textChunk+finishChunk+doneChunk, r.post("/v1/chat/completions", chatRequest).Body)
+		<-closed
+	})
+}
+
 // Nothing is written before the commit: not a head, not a ping.
 func TestSilentBeforeCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -188,8 +188,10 @@ func (r *rig) build(s setup) *gateway.Snapshot {
 	}
 	var routes []route.Provider
 	for _, p := range []route.Provider{
-		{Name: "openai", Kind: verdict.OpenAI, Enabled: true}, {Name: "anthropic", Kind: verdict.Anthropic, Enabled: true},
-		{Name: "keyless", Kind: verdict.OpenAI, Enabled: true}, {Name: "off", Kind: verdict.OpenAI},
+		{Name: "openai", Kind: verdict.OpenAI, Enabled: true},
+		{Name: "anthropic", Kind: verdict.Anthropic, Enabled: true},
+		{Name: "keyless", Kind: verdict.OpenAI, Enabled: true},
+		{Name: "off", Kind: verdict.OpenAI},
 	} {
 		base := &url.URL{Scheme: "http", Host: "upstream.test"}
 		if p.Kind == verdict.OpenAI {
@@ -245,7 +247,7 @@ type reply struct {
 }
 
 // request makes a request; header is a list of names and values.
-func request(ctx context.Context, method, path, body string, header ...string) *http.Request { //nolint:revive // what a request consists of
+func request(ctx context.Context, method, path, body string, header ...string) *http.Request {
 	var rd io.Reader
 	if body != "" {
 		rd = strings.NewReader(body)

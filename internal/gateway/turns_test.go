@@ -256,6 +256,27 @@ func TestSecondTurnExhausted(t *testing.T) {
 	})
 }
 
+// A caller's own key is refused in a later turn: that cannot go back as it came.
+func TestSecondTurnOfOwnKeyRefused(t *testing.T) {
+	twoTurns(t, func(t *testing.T, a api, streaming bool) {
+		r := looping(t, a, streaming, &tools{}, func(w http.ResponseWriter, _ string) { limit(w, a) })
+		got := r.post(a.path, a.request[streaming], "X-Keybridge-Token", "any", "x-api-key", own)
+		diff(t, "keys", []string{own, own}, r.asked())
+		diff(t, "status", ledger.Failed, r.ended().Status)
+		if !streaming {
+			diff(t, "status", http.StatusTooManyRequests, got.Status)
+			diff(t, "body", a.limited, got.Body)
+			return
+		}
+		shown, _ := strings.CutSuffix(strings.TrimSuffix(a.told(true, "CALL"), doneChunk), messageStop)
+		event, ok := strings.CutPrefix(got.Body, shown)
+		_, data, named := strings.Cut(event, "data: ")
+		if !ok || !named || got.Err != nil || !strings.Contains(gjson.Get(data, "error.message").Str, "(429)") {
+			t.Errorf("got %q, %v", got.Body, got.Err)
+		}
+	})
+}
+
 // A second turn that dies inside its first attempt's preamble leaves no trace in
 // the stream, and the in-stream error is still told when all have died so.
 func TestSecondTurnBreaks(t *testing.T) {
