@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -11,6 +13,9 @@ import (
 // Run serves until the context ends or a server fails, and returns when everything
 // is down. SIGHUP reloads the configuration.
 func Run(ctx context.Context, o Options) error {
+	// What an upstream sends unasked on an idle connection, a key it has seen in it
+	// perhaps, net/http prints on the standard logger. It cannot be given another.
+	log.SetOutput(io.Discard)
 	a, err := New(o)
 	if err != nil {
 		return err

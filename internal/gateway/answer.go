@@ -67,13 +67,5 @@ func (a *answer) readRest() {
 // header is the part of the answer's header that the client is shown. Like the
 // body it may quote a key.
 func (a *answer) header(m *upstream.Masker) http.Header {
-	h := upstream.ClientHeader(a.resp, upstream.Rewrite{Pooled: true})
-	for k, values := range h {
-		masked := make([]string, len(values))
-		for i, v := range values {
-			masked[i] = string(m.Mask([]byte(v)))
-		}
-		h[k] = masked
-	}
-	return h
+	return upstream.ClientHeader(a.resp, upstream.Rewrite{Pooled: true, Masker: m})
 }

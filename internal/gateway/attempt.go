@@ -164,7 +164,11 @@ func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lea
 	}
 	f.reader = wire.NewReader(f.framing, f)
 	edited := f.streamed() || x.out.splice != nil && f.framing != wire.Opaque // pings are an edit, too
-	header := upstream.ClientHeader(resp, upstream.Rewrite{Pooled: !x.byok(), Edited: edited})
+	rewrite := upstream.Rewrite{Pooled: !x.byok(), Edited: edited}
+	if rewrite.Pooled {
+		rewrite.Masker = x.target.Masker
+	}
+	header := upstream.ClientHeader(resp, rewrite)
 	x.out.prepare(resp.StatusCode, header, f.streamed(), cancel)
 	return f
 }

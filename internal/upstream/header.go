@@ -112,6 +112,9 @@ func requestHeader(kind verdict.Family, r *Request) http.Header {
 type Rewrite struct {
 	Pooled bool // it was made with a pooled key: what tells of that key is withheld
 	Edited bool // the bytes differ from the upstream's: its Content-Length does not hold
+	// Masker takes secrets out of the values, which some upstreams echo in
+	// WWW-Authenticate or Location. Nil: they stay as they came.
+	Masker *Masker
 }
 
 // ClientHeader returns the part of an answer's header that is the client's to
@@ -129,7 +132,7 @@ func ClientHeader(resp *http.Response, w Rewrite) http.Header {
 		if f == drop || f == scoped && w.Pooled || named[k] || strings.HasPrefix(k, "Proxy-") {
 			continue
 		}
-		out[k] = v
+		out[k] = w.Masker.values(v)
 	}
 	if w.Edited || resp.StatusCode == http.StatusNoContent {
 		delete(out, "Content-Length")

@@ -122,6 +122,18 @@ func (m *Masker) Mask(body []byte) []byte {
 	return append(out, body[done:]...)
 }
 
+// values returns a header's values without the secrets. A nil Masker has none.
+func (m *Masker) values(vs []string) []string {
+	if m == nil {
+		return vs
+	}
+	out := make([]string, len(vs))
+	for i, v := range vs {
+		out[i] = string(m.Mask([]byte(v)))
+	}
+	return out
+}
+
 // wholeEscapes widens a span that begins or ends inside a JSON escape: a secret's
 // n may be the n of \n, whose backslash must not stay alone.
 func wholeEscapes(body []byte, s span) span {
