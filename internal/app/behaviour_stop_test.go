@@ -79,11 +79,12 @@ func behaviourApp(t *testing.T, upstream http.HandlerFunc) *behaviourRig {
 // configure writes a configuration with these providers.
 func (r *behaviourRig) configure(providers ...string) {
 	r.t.Helper()
-	text := "providers:\n"
+	var text strings.Builder
+	text.WriteString("providers:\n")
 	for _, p := range providers {
-		text += fmt.Sprintf("  - name: %s\n    kind: anthropic\n    base_url: http://upstream.test\n    probe: off", p) + behaviourKeys
+		fmt.Fprintf(&text, "  - name: %s\n    kind: anthropic\n    base_url: http://upstream.test\n    probe: off%s", p, behaviourKeys)
 	}
-	if err := os.WriteFile(r.path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(r.path, []byte(text.String()), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -294,8 +294,8 @@ func (r *rig) raw(request string) (string, error) {
 	return string(b), err
 }
 
-// pools compares the pool counters that tests of the gateway care about.
-func (r *rig) pool(provider string, want string) {
+// pool compares the pool counters that tests of the gateway care about.
+func (r *rig) pool(provider, want string) {
 	r.t.Helper()
 	var got strings.Builder
 	for _, name := range []string{"key_pool_failover_attempts", "key_pool_call_attempts"} {
