@@ -79,6 +79,17 @@ func TestCreditOfAKeyThatIsDeniedAnywayDoesNotCount(t *testing.T) {
 	call(t, p, script{}, "", exhausted(OutcomeAuthFailed, 0))
 }
 
+func TestDeadKeyDoesNotReturnWithItsCooldown(t *testing.T) {
+	p := newRig(t).pool(1)
+	if _, err := do(t, p, Want{}, script{"k0": {limited(time.Minute)}}); err == nil {
+		t.Error("no error")
+	}
+	if _, err := do(t, p, Want{Model: "other"}, script{"k0": {rejected()}}); err == nil {
+		t.Error("no error")
+	}
+	call(t, p, script{}, "", exhausted(OutcomeAuthFailed, 0))
+}
+
 func TestModelsThatKeysServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

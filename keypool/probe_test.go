@@ -214,10 +214,35 @@ func TestSlowProbes(t *testing.T) {
 			keys: map[string]State{"k0": Valid}, transitions: map[verdict.Reason]int{"unauthorized": 1},
 			exhaustions: map[Outcome]int{OutcomeAuthFailed: 1}, recoveries: map[string]int{"probe": 1}, attempts: []int{1},
 		})
-		// Stopping cancels what runs and waits for it.
+		// Rejected, probed, found good by other means and rejected again: the answer
+		// of that probe is about what is over.
 		time.Sleep(time.Second)
 		call(t, p, script{"k0": {rejected()}}, "k0", exhausted(OutcomeAuthFailed, 0))
 		for probes.began.Load() == 2 {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Second)
+		v := rejected().verdict
+		v.Sent = time.Now()
+		p.book.mu.Lock()
+		p.members[0].key.whole.close(time.Now())
+		p.book.condemn(p.members[0].key, v, time.Now())
+		p.book.mu.Unlock()
+		probes.answer <- verdict.Success()
+		synctest.Wait()
+		if st := p.view(time.Now()).states; st[Permanent] != 1 {
+			t.Errorf("states %v", st)
+		}
+		time.Sleep(time.Minute)
+		for probes.began.Load() == 3 {
+			time.Sleep(time.Second)
+		}
+		probes.answer <- verdict.Success()
+		synctest.Wait()
+		// Stopping cancels what runs and waits for it.
+		time.Sleep(time.Second)
+		call(t, p, script{"k0": {rejected()}}, "k0", exhausted(OutcomeAuthFailed, 0))
+		for probes.began.Load() == 4 {
 			time.Sleep(time.Second)
 		}
 		stop()

@@ -123,9 +123,18 @@ func TestHalfOpenTurnThatIsNotTaken(t *testing.T) {
 		if l, _, _ := w.take(); l.Key() != "k1" {
 			t.Errorf("asked %s", l.Key())
 		}
-		select {
-		case <-next.turn:
-		default:
+		if next.by != b {
+			t.Error("the next in line still waits")
+		}
+		// Its client leaves in the moment in which it is let go.
+		next = &queued{blocks: []*block{b}, turn: make(chan struct{})}
+		first := &queued{blocks: []*block{b}, turn: make(chan struct{}), by: b, long: time.Second}
+		close(first.turn)
+		b.waiters = []*queued{next}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		sameError(t, w.await(ctx, first), context.Canceled)
+		if next.by != b {
 			t.Error("the next in line still waits")
 		}
 	})
