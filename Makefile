@@ -8,7 +8,7 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/.bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fuzz bench mutants soak needs-go needs-cc
+.PHONY: help run build demo test lint fuzz bench mutants soak needs-go needs-cc
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,6 +18,9 @@ run: build ## build and serve; ARGS="--config keybridge.yaml" for your own setti
 
 build: needs-go ## build bin/keybridge
 	@$(GO) build -o bin/keybridge ./cmd/keybridge
+
+demo: build ## 20 seconds of traffic while keys fail and heal (ARGS="--without-failover" shows it failing)
+	@bin/keybridge demo $(ARGS)
 
 test: needs-go needs-cc ## all tests, with the race detector and the official SDKs (RACE= without it)
 	$(GO) test $(RACE) ./...

@@ -64,6 +64,11 @@ type commands struct {
 	Check struct {
 		File string `arg:"" help:"Configuration file in YAML."`
 	} `cmd:"" help:"Check a configuration file. Prints every problem with its line, or else the whole effective configuration without the secrets."`
+	Demo struct {
+		WithoutFailover bool   `help:"Let every request bring one key itself, in turn: the same traffic, failing."`
+		Seconds         int    `default:"20" help:"How long the traffic runs, at least 20."`
+		Seed            uint64 `default:"1" help:"What the requests are made up from."`
+	} `cmd:"" help:"Watch keys fail and heal behind the gateway for 20 seconds, on free ports, with a simulated provider. Exit code 1 if a client saw any of it."`
 	Version struct{} `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
@@ -93,6 +98,8 @@ func (p program) run(ctx context.Context, args []string) int {
 	switch parsed.Command() {
 	case "check <file>":
 		err = p.check(c.Check.File)
+	case "demo":
+		err = p.demo(ctx, &c)
 	case "version":
 		_, err = fmt.Fprintln(p.stdout, build().line())
 	default:
@@ -144,6 +151,8 @@ func (p program) fail(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case told(err):
+		return exitFailure
 	case errors.As(err, &problems):
 		_, _ = fmt.Fprintln(p.stderr, problems)
 		return exitUsage

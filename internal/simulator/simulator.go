@@ -152,6 +152,17 @@ func (s *Simulator) Arm(f Fault) error {
 	return nil
 }
 
+// Rearm arms these faults instead of all others, at one stroke.
+func (s *Simulator) Rearm(fs ...Fault) error {
+	for _, f := range fs {
+		if err := f.Validate(); err != nil {
+			return err
+		}
+	}
+	s.faults.set(fs)
+	return nil
+}
+
 // Disarm removes every fault.
 func (s *Simulator) Disarm() { s.faults.clear(func(Fault) bool { return true }) }
 

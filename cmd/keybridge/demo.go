@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"keybridge/internal/demo"
+)
+
+// demo shows the gateway at work. What has failed it has said itself.
+func (p program) demo(ctx context.Context, c *commands) error {
+	redraws := terminal(p.stdout) && p.set("TERM") != "dumb"
+	return demo.Run(ctx, demo.Options{
+		Length: time.Duration(c.Demo.Seconds) * time.Second, Seed: c.Demo.Seed, WithoutFailover: c.Demo.WithoutFailover,
+		Stdout: p.stdout, Terminal: redraws, Colour: redraws && p.set("NO_COLOR") == "",
+	})
+}
+
+// set is a variable's value, or "".
+func (p program) set(name string) string {
+	v, _ := p.env(name)
+	return v
+}
+
+// terminal tells whether somebody looks on.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// told says that the user has read the error already.
+func told(err error) bool {
+	_, ok := errors.AsType[demo.Failed](err)
+	return ok
+}
