@@ -32,7 +32,7 @@ func TestFailoverIsNotNoticed(t *testing.T) {
 			for _, c := range calls {
 				t.Run(c.name, func(t *testing.T) {
 					p, gateway := set(t, map[string]http.HandlerFunc{"k0": fault})
-					got, err := c.ask(t.Context(), gateway, token)
+					got, err := c.ask(t.Context(), client{gateway: gateway, key: token})
 					if err != nil || got != text {
 						t.Errorf("got %q, %v", got, err)
 					}
@@ -55,7 +55,7 @@ func TestBrokenStreamIsAnError(t *testing.T) {
 					continue
 				}
 				t.Run(c.name, func(t *testing.T) {
-					got, err := c.ask(t.Context(), gateway, token)
+					got, err := c.ask(t.Context(), client{gateway: gateway, key: token})
 					if err == nil || errors.Is(err, errShort) {
 						t.Errorf("err = %v, want an error", err)
 					}
@@ -79,7 +79,7 @@ func TestCutBody(t *testing.T) {
 		}
 		t.Run(c.name, func(t *testing.T) {
 			p, gateway := set(t, map[string]http.HandlerFunc{"k0": dies})
-			got, err := c.ask(t.Context(), gateway, token)
+			got, err := c.ask(t.Context(), client{gateway: gateway, key: token})
 			if err != nil || got != text {
 				t.Errorf("one key cuts it: got %q, %v", got, err)
 			}
@@ -88,7 +88,7 @@ func TestCutBody(t *testing.T) {
 			}
 
 			_, gateway = set(t, map[string]http.HandlerFunc{"k0": dies, "k1": dies})
-			_, err = c.ask(t.Context(), gateway, token)
+			_, err = c.ask(t.Context(), client{gateway: gateway, key: token})
 			if f := typed(t, err); f.Status != http.StatusBadGateway || f.Type == "" {
 				t.Errorf("all keys cut it: %+v, want a 502 with a type", f)
 			}
@@ -102,7 +102,7 @@ func TestGatewayErrors(t *testing.T) {
 		p, gateway := set(t, nil)
 		for _, c := range calls {
 			t.Run(c.name, func(t *testing.T) {
-				_, err := c.ask(t.Context(), gateway, "wrong-token-0123456789")
+				_, err := c.ask(t.Context(), client{gateway: gateway, key: "wrong-token-0123456789"})
 				f := typed(t, err)
 				if f.Status != http.StatusUnauthorized || f.Type == "" {
 					t.Errorf("got %+v, want a 401 with a type", f)
@@ -121,7 +121,7 @@ func TestGatewayErrors(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				p, gateway := set(t, map[string]http.HandlerFunc{"k0": rateLimited, "k1": rateLimited})
 				for _, keys := range [][]string{{"k0", "k1"}, nil} { // the second call knows
-					_, err := c.ask(t.Context(), gateway, token)
+					_, err := c.ask(t.Context(), client{gateway: gateway, key: token})
 					f := typed(t, err)
 					if f.Status != http.StatusTooManyRequests || f.Type != "rate_limit_error" {
 						t.Errorf("got %+v, want a 429 rate_limit_error", f)
@@ -144,7 +144,8 @@ func TestGatewayErrors(t *testing.T) {
 // Passthrough fails over, too, and both APIs share a path.
 func TestModels(t *testing.T) {
 	p, gateway := set(t, map[string]http.HandlerFunc{"k0": rateLimited})
-	o, a := openaiClient(gateway, token), anthropicClient(gateway, token)
+	c := client{gateway: gateway, key: token}
+	o, a := c.openai(), c.anthropic()
 	var got []string
 	for pages := o.Models.ListAutoPaging(t.Context()); pages.Next(); {
 		got = append(got, pages.Current().ID)

@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,10 +92,9 @@ func (p *provider) keys() []string {
 // Anthropic provider, and returns its address.
 func start(t *testing.T, p *provider) string {
 	t.Helper()
-	listen, admin, dir := freeAddr(t), freeAddr(t), t.TempDir()
-	file := filepath.Join(dir, "keybridge.yaml")
+	file := filepath.Join(t.TempDir(), "keybridge.yaml")
 	var config strings.Builder
-	fmt.Fprintf(&config, "listen: %s\nadmin: %s\ndata_dir: %s\ntokens: [%q]\nproviders:\n", listen, admin, dir, "literal:"+token)
+	fmt.Fprintf(&config, "tokens: [%q]\nproviders:\n", "literal:"+token)
 	for kind, base := range map[string]string{"openai": p.URL + "/v1", "anthropic": p.URL} {
 		fmt.Fprintf(&config, "  - name: %s\n    kind: %s\n    base_url: %s\n    probe: off\n    keys:\n", kind, kind, base)
 		fmt.Fprintf(&config, "      - {id: k0, secret: %q}\n      - {id: k1, secret: %q}\n", "literal:"+key0, "literal:"+key1)
@@ -103,63 +102,69 @@ func start(t *testing.T, p *provider) string {
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, file)
-	waitReady(t, "http://"+admin+"/readyz")
-	return "http://" + listen
+	gateway, _ := serve(t, "--config", file)
+	return gateway
 }
 
-// run serves until the test ends, and shows what the gateway wrote if it failed.
-func run(t *testing.T, file string) {
+// greeting has the addresses, and ends what the gateway prints once it listens.
+var greeting = regexp.MustCompile(`(?s)serves on (http://\S+).*Metrics +(http://[^/]+)/metrics.*/readyz\n`)
+
+// serve runs keybridge on free ports until the test ends, with no variable that
+// holds a key, and returns where clients and where the operator connect. If the
+// test failed it shows what was printed.
+func serve(t *testing.T, args ...string) (gateway, admin string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, binary, "serve", "--config", file)
+	cmd := exec.CommandContext(ctx, binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
+	cmd.Env = []string{"HOME=" + t.TempDir()}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	out := &output{greeted: make(chan []string, 1)}
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		cancel()
-		err := cmd.Wait()
+		<-ended
 		if t.Failed() {
-			t.Logf("keybridge ended with %v and wrote:\n%s", err, out.String())
+			t.Logf("keybridge ended with %v and wrote:\n%s", cmd.ProcessState, out)
 		}
 	})
+	select {
+	case found := <-out.greeted:
+		return found[1], found[2]
+	case <-ended:
+		t.Fatal("keybridge did not start")
+	case <-time.After(20 * time.Second):
+		t.Fatal("keybridge did not start within 20 s")
+	}
+	return "", ""
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+// output is what a gateway prints, read while it still runs.
+type output struct {
+	mu      sync.Mutex
+	b       bytes.Buffer
+	told    bool
+	greeted chan []string // gets one match of greeting
 }
 
-func waitReady(t *testing.T, url string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatal("keybridge is not ready after 20 s")
-		case <-tick.C:
-		}
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, err := o.b.Write(p)
+	if found := greeting.FindStringSubmatch(o.b.String()); !o.told && found != nil {
+		o.told = true
+		o.greeted <- found
 	}
+	return n, err
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }

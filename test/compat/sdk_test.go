@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/anthropics/anthropic-sdk-go"
@@ -21,34 +23,58 @@ var errShort = errors.New("the answer ended early and the SDK took it for whole"
 type call struct {
 	name   string
 	api    string // openai or anthropic
+	model  string
 	stream bool
-	ask    func(ctx context.Context, gateway, key string) (string, error)
+	ask    func(ctx context.Context, c client) (string, error)
 }
 
 var calls = []call{
-	{"chat, blocking", "openai", false, chat},
-	{"chat, streaming", "openai", true, chatStream},
-	{"responses, blocking", "openai", false, respond},
-	{"responses, streaming", "openai", true, respondStream},
-	{"messages, blocking", "anthropic", false, message},
-	{"messages, streaming", "anthropic", true, messageStream},
+	{"chat, blocking", "openai", "gpt-4o-mini", false, chat},
+	{"chat, streaming", "openai", "gpt-4o-mini", true, chatStream},
+	{"responses, blocking", "openai", "gpt-4o-mini", false, respond},
+	{"responses, streaming", "openai", "gpt-4o-mini", true, respondStream},
+	{"messages, blocking", "anthropic", "claude-haiku-4-5", false, message},
+	{"messages, streaming", "anthropic", "claude-haiku-4-5", true, messageStream},
 }
 
-func openaiClient(gateway, key string) openai.Client {
-	return openai.NewClient(openaioption.WithBaseURL(gateway+"/v1"), openaioption.WithAPIKey(key), openaioption.WithMaxRetries(0))
+// client is how an SDK calls.
+type client struct {
+	gateway, key string
+	retries      bool          // the SDK's own, as they are by default
+	sent         *atomic.Int64 // counts requests, repeated ones too; nil: nobody asks
 }
 
-func anthropicClient(gateway, key string) anthropic.Client {
-	return anthropic.NewClient(anthropicoption.WithBaseURL(gateway), anthropicoption.WithAPIKey(key), anthropicoption.WithMaxRetries(0))
+func (c client) openai() *openai.Client {
+	o := []openaioption.RequestOption{openaioption.WithBaseURL(c.gateway + "/v1"), openaioption.WithAPIKey(c.key), openaioption.WithMiddleware(c.count)}
+	if !c.retries {
+		o = append(o, openaioption.WithMaxRetries(0))
+	}
+	sdk := openai.NewClient(o...)
+	return &sdk
+}
+
+func (c client) anthropic() *anthropic.Client {
+	o := []anthropicoption.RequestOption{anthropicoption.WithBaseURL(c.gateway), anthropicoption.WithAPIKey(c.key), anthropicoption.WithMiddleware(c.count)}
+	if !c.retries {
+		o = append(o, anthropicoption.WithMaxRetries(0))
+	}
+	sdk := anthropic.NewClient(o...)
+	return &sdk
+}
+
+func (c client) count(r *http.Request, next func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+	if c.sent != nil {
+		c.sent.Add(1)
+	}
+	return next(r)
 }
 
 func chatParams() openai.ChatCompletionNewParams {
 	return openai.ChatCompletionNewParams{Model: "gpt-4o-mini", Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("Hi")}}
 }
 
-func chat(ctx context.Context, gateway, key string) (string, error) {
-	c := openaiClient(gateway, key)
-	got, err := c.Chat.Completions.New(ctx, chatParams())
+func chat(ctx context.Context, c client) (string, error) {
+	got, err := c.openai().Chat.Completions.New(ctx, chatParams())
 	if err != nil {
 		return "", err
 	}
@@ -58,9 +84,8 @@ func chat(ctx context.Context, gateway, key string) (string, error) {
 	return got.Choices[0].Message.Content, nil
 }
 
-func chatStream(ctx context.Context, gateway, key string) (string, error) {
-	c := openaiClient(gateway, key)
-	s := c.Chat.Completions.NewStreaming(ctx, chatParams())
+func chatStream(ctx context.Context, c client) (string, error) {
+	s := c.openai().Chat.Completions.NewStreaming(ctx, chatParams())
 	defer s.Close()
 	var b strings.Builder
 	finished := false
@@ -77,9 +102,8 @@ func responseParams() responses.ResponseNewParams {
 	return responses.ResponseNewParams{Model: "gpt-4o-mini", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("Hi")}}
 }
 
-func respond(ctx context.Context, gateway, key string) (string, error) {
-	c := openaiClient(gateway, key)
-	got, err := c.Responses.New(ctx, responseParams())
+func respond(ctx context.Context, c client) (string, error) {
+	got, err := c.openai().Responses.New(ctx, responseParams())
 	if err != nil {
 		return "", err
 	}
@@ -91,9 +115,8 @@ func respond(ctx context.Context, gateway, key string) (string, error) {
 
 // respondStream takes an error event for the error it is: the SDK hands it on as
 // an event.
-func respondStream(ctx context.Context, gateway, key string) (string, error) {
-	c := openaiClient(gateway, key)
-	s := c.Responses.NewStreaming(ctx, responseParams())
+func respondStream(ctx context.Context, c client) (string, error) {
+	s := c.openai().Responses.NewStreaming(ctx, responseParams())
 	defer s.Close()
 	var b strings.Builder
 	finished, next := false, int64(0)
@@ -122,9 +145,8 @@ func messageParams() anthropic.MessageNewParams {
 	}
 }
 
-func message(ctx context.Context, gateway, key string) (string, error) {
-	c := anthropicClient(gateway, key)
-	got, err := c.Messages.New(ctx, messageParams())
+func message(ctx context.Context, c client) (string, error) {
+	got, err := c.anthropic().Messages.New(ctx, messageParams())
 	if err != nil {
 		return "", err
 	}
@@ -134,9 +156,8 @@ func message(ctx context.Context, gateway, key string) (string, error) {
 	return got.Content[0].Text, nil
 }
 
-func messageStream(ctx context.Context, gateway, key string) (string, error) {
-	c := anthropicClient(gateway, key)
-	s := c.Messages.NewStreaming(ctx, messageParams())
+func messageStream(ctx context.Context, c client) (string, error) {
+	s := c.anthropic().Messages.NewStreaming(ctx, messageParams())
 	defer s.Close()
 	var b strings.Builder
 	finished := false
