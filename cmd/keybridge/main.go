@@ -69,6 +69,7 @@ type commands struct {
 		Seconds         int    `default:"20" help:"How long the traffic runs, at least 20."`
 		Seed            uint64 `default:"1" help:"What the requests are made up from."`
 	} `cmd:"" help:"Watch keys fail and heal behind the gateway for 20 seconds, on free ports, with a simulated provider. Exit code 1 if a client saw any of it."`
+	Schema  struct{} `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
 	Version struct{} `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
@@ -100,6 +101,8 @@ func (p program) run(ctx context.Context, args []string) int {
 		err = p.check(c.Check.File)
 	case "demo":
 		err = p.demo(ctx, &c)
+	case "schema":
+		err = config.WriteSchema(p.stdout)
 	case "version":
 		_, err = fmt.Fprintln(p.stdout, build().line())
 	default:

@@ -64,7 +64,17 @@ type address struct {
 	loopback, any bool
 }
 
-var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+const hostForm = `[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?`
+
+var hostname = regexp.MustCompile("^" + hostForm + "$")
+
+// What a schema can say of addresses: their form, and those that other machines
+// surely cannot reach or that it cannot tell.
+const (
+	portForm    = `0*([0-9]{1,4}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5]))))`
+	addressForm = `^(` + hostForm + `|\[[^\[\]]*\])?:` + portForm + `$`
+	closedForm  = `^(127\.|[lL][oO][cC][aA][lL][hH][oO][sS][tT]:|\[[^\]]*[^:\]])`
+)
 
 func (d *decoder) address(at, s string) (a address, ok bool) {
 	host, port, err := net.SplitHostPort(s)
@@ -82,14 +92,22 @@ func (d *decoder) address(at, s string) (a address, ok bool) {
 		a.loopback, a.any = ip.Unmap().IsLoopback(), ip.IsUnspecified()
 	case host == "":
 		a.any = true
-	case strings.EqualFold(host, "localhost"):
-		a.loopback = true
 	case !hostname.MatchString(host):
 		d.report(at, "is not an address: the host is neither an IP address nor a name; write host:port, like 127.0.0.1:8787")
 		return a, false
+	case strings.EqualFold(host, "localhost"):
+		a.loopback = true
 	}
 	return a, true
 }
+
+// What a schema can say of base URLs: their form, what none of them holds, and
+// what Anthropic's do not end in.
+const (
+	urlForm  = `^[hH][tT][tT][pP][sS]?://(\[[^\]/?#@ ]+\]|[^\[/?#@: ]+)(:` + portForm + `)?(/[^?#]*)?$`
+	dotsForm = `://[^/]+/(.*/)?\.\.?(/|$)`
+	v1Form   = `://[^/]+/(.*/)?v1/*$`
+)
 
 // baseURL checks the address of an upstream. Its problem never quotes the URL,
 // which may hold a password.

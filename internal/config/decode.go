@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +20,6 @@ type decoder struct {
 	lines    map[string]int // place → line, of everything that is written in the file
 	problems Problems
 }
-
-// reader takes the value at a place.
-type reader func(n ast.Node, at string)
 
 func (d *decoder) report(at, format string, args ...any) {
 	d.problems = append(d.problems, Problem{File: d.file, Line: d.line(at), At: at, Text: fmt.Sprintf(format, args...)})
@@ -42,34 +41,54 @@ func (d *decoder) written(at string) bool {
 	return ok
 }
 
-// section reads a mapping with these names and no others.
-func (d *decoder) section(fields map[string]reader) reader {
-	return func(n ast.Node, at string) {
+// section is a mapping with these names and no others.
+func (d *decoder) section(fields ...field) setting {
+	known := make(map[string]field, len(fields))
+	about := &schema{Type: "object", AdditionalProperties: new(bool)}
+	for _, f := range fields {
+		known[f.name] = f
+		f.schema.Description = f.about
+		about.Properties = append(about.Properties, f)
+		if f.missing != "" {
+			about.Required = append(about.Required, f.name)
+		}
+	}
+	return setting{schema: about, read: func(n ast.Node, at string) {
 		m, ok := n.(ast.MapNode)
 		if !ok {
 			d.report(at, "%s found where settings (name: value) belong: write each on a line of its own, as name: value", found(n))
 			return
 		}
 		for it := m.MapRange(); it.Next(); {
-			name, line := it.Key().GetToken().Value, it.Key().GetToken().Position.Line
-			place := join(at, name)
-			read, ok := fields[name]
-			if !ok {
-				d.unknown(at, name, line, fields)
-				continue
-			}
-			if first, ok := d.lines[place]; ok {
-				d.problems = append(d.problems, Problem{d.file, line, place, fmt.Sprintf("written a second time (first in line %d): remove one", first)})
-				continue
-			}
-			d.lines[place] = line
-			if _, ok := it.Value().(*ast.NullNode); ok {
-				d.report(place, "has no value: write one, or remove the line (an empty list is [])")
-				continue
-			}
-			read(it.Value(), place)
+			d.member(it.Key(), it.Value(), at, known)
 		}
+		for _, f := range fields {
+			if f.missing != "" && !d.written(join(at, f.name)) {
+				d.report(at, "is missing %s", f.missing)
+			}
+		}
+	}}
+}
+
+// member reads one name and its value.
+func (d *decoder) member(key, value ast.Node, at string, known map[string]field) {
+	name, line := key.GetToken().Value, key.GetToken().Position.Line
+	place := join(at, name)
+	f, ok := known[name]
+	if !ok {
+		d.unknown(at, name, line, known)
+		return
 	}
+	if first, ok := d.lines[place]; ok {
+		d.problems = append(d.problems, Problem{d.file, line, place, fmt.Sprintf("written a second time (first in line %d): remove one", first)})
+		return
+	}
+	d.lines[place] = line
+	if _, ok := value.(*ast.NullNode); ok {
+		d.report(place, "has no value: write one, or remove the line (an empty list is [])")
+		return
+	}
+	f.read(value, place)
 }
 
 func join(at, name string) string {
@@ -81,12 +100,8 @@ func join(at, name string) string {
 
 // unknown reports a name that is no setting. The name is echoed only if it cannot
 // be a key that slipped to the wrong place.
-func (d *decoder) unknown(at, name string, line int, fields map[string]reader) {
-	var names []string
-	for f := range fields {
-		names = append(names, f)
-	}
-	slices.Sort(names)
+func (d *decoder) unknown(at, name string, line int, known map[string]field) {
+	names := slices.Sorted(maps.Keys(known))
 	text := "unknown name"
 	near := nearest(name, names)
 	if near != "" || len(name) <= 40 && !strings.ContainsFunc(name, notInWord) {
@@ -102,9 +117,10 @@ func (d *decoder) unknown(at, name string, line int, fields map[string]reader) {
 
 func notInWord(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }
 
-// list reads a sequence, each entry by read.
-func (d *decoder) list(read reader) reader {
-	return func(n ast.Node, at string) {
+// list is a sequence of such entries. If unique, no two
+// that are alike can be right, because each holds what may be there only once.
+func (d *decoder) list(entry setting, unique bool) setting {
+	return setting{schema: &schema{Type: "array", Items: entry.schema, UniqueItems: unique}, read: func(n ast.Node, at string) {
 		s, ok := n.(*ast.SequenceNode)
 		if !ok {
 			d.report(at, "%s found where a list belongs: write one entry a line, each after a hyphen and a space", found(n))
@@ -117,9 +133,9 @@ func (d *decoder) list(read reader) reader {
 				d.report(place, "is empty: write an entry, or remove the line")
 				continue
 			}
-			read(v, place)
+			entry.read(v, place)
 		}
-	}
+	}}
 }
 
 // found says what a node is in the operator's words; never its content.
@@ -151,36 +167,44 @@ func (d *decoder) str(n ast.Node, at string) (string, bool) {
 	return "", false
 }
 
-func (d *decoder) text(p *string) reader {
-	return func(n ast.Node, at string) {
+func (d *decoder) text(p *string) setting {
+	about := &schema{Type: "string"}
+	if *p != "" {
+		about.Default = *p
+	}
+	return setting{schema: about, read: func(n ast.Node, at string) {
 		if s, ok := d.str(n, at); ok {
 			*p = s
 		}
-	}
+	}}
 }
 
-func (d *decoder) flag(p *bool) reader {
-	return func(n ast.Node, at string) {
+func (d *decoder) flag(p *bool) setting {
+	return setting{schema: &schema{Type: "boolean", Default: *p}, read: func(n ast.Node, at string) {
 		b, ok := n.(*ast.BoolNode)
 		if !ok {
 			d.report(at, "%s found where true or false belongs: write true or false, without quotes", found(n))
 			return
 		}
 		*p = b.Value
-	}
+	}}
 }
 
-// choice reads one of these words.
-func choice[T ~string](d *decoder, p *T, words ...T) reader {
-	return func(n ast.Node, at string) {
+// choice is one of these words.
+func choice[T ~string](d *decoder, p *T, words ...T) setting {
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = string(w)
+	}
+	about := &schema{Enum: all}
+	if *p != "" {
+		about.Default = string(*p)
+	}
+	return setting{schema: about, read: func(n ast.Node, at string) {
 		s, ok := n.(*ast.StringNode)
-		if ok && slices.Contains(words, T(s.Value)) {
+		if ok && slices.Contains(all, s.Value) {
 			*p = T(s.Value)
 			return
-		}
-		all := make([]string, len(words))
-		for i, w := range words {
-			all[i] = string(w)
 		}
 		text := "must be one of " + strings.Join(all, ", ")
 		if ok {
@@ -189,26 +213,41 @@ func choice[T ~string](d *decoder, p *T, words ...T) reader {
 			}
 		}
 		d.report(at, "%s", text)
-	}
+	}}
 }
 
-func (d *decoder) duration(p *time.Duration) reader {
-	return func(n ast.Node, at string) {
-		v, err := time.ParseDuration(strings.TrimSpace(scalar(n)))
+// durationForm is the only one: a negative duration is none.
+const durationForm = `^ *(0|\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+) *$`
+
+var durations = regexp.MustCompile(durationForm)
+
+func (d *decoder) duration(p *time.Duration) setting {
+	zero := int64(0)
+	about := &schema{
+		Title: "Duration", Type: []string{"string", "integer"}, Pattern: durationForm, Minimum: &zero, Maximum: &zero,
+		Default: durationText(*p), Examples: []string{"500ms", "10s", "5m", "1h30m"},
+	}
+	return setting{schema: about, read: func(n ast.Node, at string) {
+		text := strings.TrimSpace(scalar(n))
+		v, err := time.ParseDuration(text)
 		switch {
-		case err != nil:
-			d.report(at, "is not a duration: write a number with its unit, like 500ms, 10s, 5m or 1h30m")
-		case v < 0:
+		case err == nil && strings.HasPrefix(text, "-"):
 			d.report(at, "is negative: write 0s or more")
+		case err != nil || !durations.MatchString(text):
+			d.report(at, "is not a duration: write a number with its unit, like 500ms, 10s, 5m or 1h30m")
 		default:
 			*p = v
 		}
-	}
+	}}
 }
 
-// size reads a number of bytes, at least least.
-func (d *decoder) size(p *int64, least int64) reader {
-	return func(n ast.Node, at string) {
+// size is a number of bytes, at least least.
+func (d *decoder) size(p *int64, least int64) setting {
+	about := &schema{
+		Title: "Size", Type: []string{"string", "integer"}, Pattern: sizeForm(least), Minimum: &least,
+		Default: sizeText(*p), Examples: []string{"512KiB", "32MiB", "1GB"},
+	}
+	return setting{schema: about, read: func(n ast.Node, at string) {
 		v, ok := parseSize(scalar(n))
 		switch {
 		case !ok:
@@ -218,7 +257,7 @@ func (d *decoder) size(p *int64, least int64) reader {
 		default:
 			*p = v
 		}
-	}
+	}}
 }
 
 // scalar is the text of a single value as it is written; "" for anything else.

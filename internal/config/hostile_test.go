@@ -123,6 +123,7 @@ func FuzzParse(f *testing.F) {
 	for _, name := range append(files(f, "bad", 40), files(f, "good", 5)...) {
 		f.Add([]byte(contents(f, name)))
 	}
+	schema := compiled(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if bytes.Contains(data, []byte("file:")) {
 			return // reads this machine's files
@@ -139,6 +140,10 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 			return
+		}
+		v, ok := config.Decoded(data)
+		if err = schema.Validate(v); !ok || err != nil {
+			t.Errorf("the schema refuses what is accepted: %v\n%q", err, data)
 		}
 		var first strings.Builder
 		if _, err = c.WriteTo(&first); err != nil {

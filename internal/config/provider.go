@@ -1,9 +1,11 @@
 package config
 
 import (
+	"maps"
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -12,10 +14,16 @@ import (
 	"keybridge/keypool/verdict"
 )
 
+const (
+	nameForm = `^[a-z0-9]+(-[a-z0-9]+)*$`
+	idForm   = `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`
+	wordForm = `^[!-~]{0,256}$`
+)
+
 var (
-	providerName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-	keyID        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	headerWord   = regexp.MustCompile(`^[!-~]{0,256}$`)
+	providerName = regexp.MustCompile(nameForm)
+	keyID        = regexp.MustCompile(idForm)
+	headerWord   = regexp.MustCompile(wordForm)
 
 	// reserved are first segments of paths that are not a provider's.
 	reserved = map[string]bool{"v1": true, "api": true, "healthz": true, "readyz": true, "metrics": true} //nolint:gochecknoglobals // a constant table
@@ -30,37 +38,53 @@ func newProvider() Provider {
 	return Provider{Enabled: true, Strategy: Priority, Probe: ProbeAuto}
 }
 
-func (d *decoder) provider(providers *[]Provider) reader {
-	return func(n ast.Node, at string) {
-		p := newProvider()
-		var base string
-		d.section(map[string]reader{
-			"name":     d.text(&p.Name),
-			"kind":     choice(d, &p.Kind, verdict.OpenAI, verdict.Anthropic, verdict.Compatible),
-			"enabled":  d.flag(&p.Enabled),
-			"base_url": d.text(&base),
-			"strategy": choice(d, &p.Strategy, Priority, RoundRobin, LeastBusy),
-			"probe":    choice(d, &p.Probe, ProbeAuto, ProbeOff),
-			"max_wait": d.duration(&p.MaxWait),
-			"keys":     d.list(d.key(&p.Keys)),
-		})(n, at)
+func (d *decoder) provider(providers *[]Provider) setting {
+	like, base := newProvider(), ""
+	return setting{schema: d.providerSettings(&like, &base).schema, read: func(n ast.Node, at string) {
+		p, base := newProvider(), ""
+		d.providerSettings(&p, &base).read(n, at)
 		if _, ok := n.(ast.MapNode); ok {
-			d.required(at+".name", "name: a short one like openai; it is the first part of the provider's paths")
-			d.required(at+".kind", "kind: openai, anthropic or openai-compatible")
 			p.BaseURL = d.base(at, base, p.Kind)
 			d.keyNames(at, p.Keys)
 		}
 		*providers = append(*providers, p)
-	}
+	}}
 }
 
-func (d *decoder) required(at, what string) {
-	if !d.written(at) {
-		d.report(parent(at), "is missing %s", what)
+func (d *decoder) providerSettings(p *Provider, base *string) setting {
+	all := d.section(
+		field{
+			"name", "The provider's name in paths (/NAME/v1/…), metrics and logs. Unique.",
+			d.text(&p.Name).matching(nameForm).but(slices.Sorted(maps.Keys(reserved))).needed("name: a short one like openai; it is the first part of the provider's paths"),
+		},
+		field{
+			"kind", "Which API it speaks and how its errors are to be understood.",
+			choice(d, &p.Kind, verdict.OpenAI, verdict.Anthropic, verdict.Compatible).needed("kind: openai, anthropic or openai-compatible"),
+		},
+		field{"enabled", "false: every request to it is refused with 503. Its settings are checked all the same.", d.flag(&p.Enabled)},
+		field{
+			"base_url", "Where the provider is: https or http, no user, query or fragment. OpenAI's ends in /v1, Anthropic's does not. Default: " +
+				defaultBase[verdict.OpenAI] + " for kind openai, " + defaultBase[verdict.Anthropic] + " for anthropic; openai-compatible has none.",
+			d.text(base).matching(urlForm),
+		},
+		field{
+			"strategy", "Which usable key is asked: the first in the list (priority), each in turn (round_robin), the one with the fewest calls in flight (least_busy).",
+			choice(d, &p.Strategy, Priority, RoundRobin, LeastBusy),
+		},
+		field{
+			"probe", "auto: rejected keys are tried in the background and come back by themselves. off: only real requests try them again.",
+			choice(d, &p.Probe, ProbeAuto, ProbeOff),
+		},
+		field{"max_wait", "How long a request waits for a key to come back when none can be used now. 0s: not at all.", d.duration(&p.MaxWait)},
+		field{"keys", "The keys. None: the provider serves only callers who bring their own key.", d.list(d.key(&p.Keys), true)},
+	)
+	all.schema.AllOf = []*schema{
+		{If: &schema{Properties: only("kind", schema{Const: string(verdict.Compatible)})}, Then: &schema{Required: []string{"base_url"}}},
+		{If: &schema{Properties: only("kind", schema{Const: string(verdict.Anthropic)})}, Then: &schema{Properties: only("base_url", schema{Not: &schema{Pattern: v1Form}})}},
+		{Properties: only("base_url", schema{Not: &schema{Pattern: dotsForm}})},
 	}
+	return all
 }
-
-func parent(at string) string { return at[:strings.LastIndexByte(at, '.')] }
 
 func (d *decoder) base(at, s string, kind verdict.Family) *url.URL {
 	if !d.written(at + ".base_url") {
@@ -106,23 +130,17 @@ func (d *decoder) reported(at string) bool {
 	return false
 }
 
-// key reads an entry of keys: a reference, or a block of settings.
-func (d *decoder) key(keys *[]Key) reader {
-	return func(n ast.Node, at string) {
+// key is an entry of keys: a reference, or a block of settings.
+func (d *decoder) key(keys *[]Key) setting {
+	forms := []*schema{reference(), d.keySettings(&Key{}).schema}
+	return setting{schema: &schema{AnyOf: forms}, read: func(n ast.Node, at string) {
 		var k Key
 		if _, ok := n.(ast.MapNode); !ok || misspaced(n) {
 			k.Secret, k.Source = d.secret(n, at)
 			*keys = append(*keys, k)
 			return
 		}
-		d.section(map[string]reader{
-			"id":           d.text(&k.ID),
-			"secret":       func(n ast.Node, at string) { k.Secret, k.Source = d.secret(n, at) },
-			"organization": d.text(&k.Organization),
-			"project":      d.text(&k.Project),
-			"models":       d.list(d.model(&k.Models)),
-		})(n, at)
-		d.required(at+".secret", "secret: env:NAME, file:PATH or literal:VALUE")
+		d.keySettings(&k).read(n, at)
 		for _, scope := range [][2]string{{"organization", k.Organization}, {"project", k.Project}} {
 			if !headerWord.MatchString(scope[1]) {
 				d.report(at+"."+scope[0], "is no identifier: write it as the provider shows it, without spaces")
@@ -132,7 +150,24 @@ func (d *decoder) key(keys *[]Key) reader {
 			d.checkID(at+".id", k)
 		}
 		*keys = append(*keys, k)
-	}
+	}}
+}
+
+func (d *decoder) keySettings(k *Key) setting {
+	credential := setting{schema: reference(), read: func(n ast.Node, at string) { k.Secret, k.Source = d.secret(n, at) }}
+	return d.section(
+		field{"secret", "The key.", credential.needed("secret: env:NAME, file:PATH or literal:VALUE")},
+		field{"id", "The key's name in metrics and logs, unique in its provider. Default: the variable's or file's name.", d.text(&k.ID).matching(idForm)},
+		field{
+			"organization", "The organization the key belongs to. Keys of one organization share its limits: when it is out of credit, all of them are passed over at once.",
+			d.text(&k.Organization).matching(wordForm),
+		},
+		field{"project", "The project, at Anthropic the workspace, the key belongs to; as organization.", d.text(&k.Project).matching(wordForm)},
+		field{
+			"models", "The models the key may be used for; by default every model. * stands for any characters except /, ? for one, [a-c] for one of a set.",
+			d.list(d.model(&k.Models), false),
+		},
+	)
 }
 
 // misspaced tells "env: NAME", which YAML reads as a setting, from a block.
@@ -161,8 +196,8 @@ func (d *decoder) checkID(at string, k Key) {
 	}
 }
 
-func (d *decoder) model(models *[]string) reader {
-	return func(n ast.Node, at string) {
+func (d *decoder) model(models *[]string) setting {
+	return setting{schema: &schema{Title: "Pattern of models", Type: "string", MinLength: 1, Examples: []string{"gpt-*"}}, read: func(n ast.Node, at string) {
 		s, ok := d.str(n, at)
 		if !ok {
 			return
@@ -172,7 +207,7 @@ func (d *decoder) model(models *[]string) reader {
 			return
 		}
 		*models = append(*models, s)
-	}
+	}}
 }
 
 // keyNames refuses what may be there only once and names the keys without an id.

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -14,36 +15,9 @@ import (
 // was reported.
 func (d *decoder) config(root ast.Node) *Config {
 	c := defaults(d.env)
-	level := "info"
-	var data string
+	level, data := strings.ToLower(c.Log.Level.String()), ""
 	if root != nil {
-		d.section(map[string]reader{
-			"listen":   d.text(&c.Listen),
-			"admin":    d.text(&c.Admin),
-			"data_dir": d.text(&data),
-			"tokens":   d.list(d.token(&c.Tokens)),
-			"log": d.section(map[string]reader{
-				"level":  choice(d, &level, "debug", "info", "warn", "error"),
-				"format": choice(d, &c.Log.Format, Text, JSON),
-			}),
-			"limits": d.section(map[string]reader{
-				"max_body":   d.size(&c.Limits.MaxBody, 1),
-				"max_upload": d.size(&c.Limits.MaxUpload, 1),
-			}),
-			"stream": d.section(map[string]reader{
-				"hold":                d.duration(&c.Stream.Hold),
-				"hold_bytes":          d.size(&c.Stream.HoldBytes, 0),
-				"first_event_timeout": d.duration(&c.Stream.FirstEventTimeout),
-				"ping":                d.duration(&c.Stream.Ping),
-				"idle_timeout":        d.duration(&c.Stream.IdleTimeout),
-			}),
-			"providers": func(n ast.Node, at string) {
-				if s, ok := n.(*ast.SequenceNode); ok && len(s.Values) == 0 {
-					d.report(at, "is empty: add a provider (only the start without a file has a simulator)")
-				}
-				d.list(d.provider(&c.Providers))(n, at)
-			},
-		})(root, "")
+		d.settings(c, &level, &data).read(root, "")
 	}
 	c.Log.Level = levels[level]
 	if data != "" {
@@ -59,15 +33,59 @@ func (d *decoder) config(root ast.Node) *Config {
 	return c
 }
 
+// settings is the whole file.
+func (d *decoder) settings(c *Config, level, data *string) setting {
+	all := d.section(
+		field{"listen", "Where clients connect. If other machines can reach it, tokens are required. Port 0 takes a free one.", d.text(&c.Listen).matching(addressForm)},
+		field{"admin", "Where /metrics, /healthz and /readyz are. Always a loopback address: nothing asks for a token there yet.", d.text(&c.Admin).matching(addressForm, closedForm)},
+		field{"data_dir", "Where the gateway keeps files. A relative path starts at this file's directory. Default: $XDG_DATA_HOME/keybridge, else ~/.local/share/keybridge.", d.text(data)},
+		field{"tokens", "What callers present in the place of a provider's key; any one of them admits. None: no token is asked.", d.list(d.token(&c.Tokens), true)},
+		field{"log", "What is logged.", d.section(
+			field{"level", "The least important lines that are written.", choice(d, level, "debug", "info", "warn", "error")},
+			field{"format", "How they are written.", choice(d, &c.Log.Format, Text, JSON)},
+		)},
+		field{"limits", "The sizes of requests.", d.section(
+			field{"max_body", "The largest request that is kept in memory, so that it can be sent again with another key.", d.size(&c.Limits.MaxBody, 1)},
+			field{"max_upload", "The largest request on routes that are passed through unread (files, uploads); at least max_body. Above max_body it is streamed once, without failover.", d.size(&c.Limits.MaxUpload, 1)},
+		)},
+		field{"stream", "The times of answers.", d.section(
+			field{"hold", "How long the beginning of a stream is held back, waiting for its first content: until then a failing key can still be replaced unseen.", d.duration(&c.Stream.Hold)},
+			field{"hold_bytes", "And how much of it.", d.size(&c.Stream.HoldBytes, 0)},
+			field{"first_event_timeout", "How long an upstream may take, from the moment the request is sent, to begin its answer (a stream: to send its first event). 0s: no limit.", d.duration(&c.Stream.FirstEventTimeout)},
+			field{"ping", "How often a stream that is silent is kept alive towards the client. 0s: never.", d.duration(&c.Stream.Ping)},
+			field{"idle_timeout", "How long an upstream may be silent once its answer has begun. 0s: for ever.", d.duration(&c.Stream.IdleTimeout)},
+		)},
+		field{"providers", "One block for each provider account pool. The short addresses /v1 and / belong to the first enabled provider of each API.", d.providers(&c.Providers)},
+	)
+	// A file without providers is told so even if it is empty, see config.
+	all.schema.Required = []string{"providers"}
+	all.schema.If = &schema{Properties: only("listen", schema{Not: &schema{Pattern: closedForm}}), Required: []string{"listen"}}
+	all.schema.Then = &schema{Properties: only("tokens", schema{MinItems: 1}), Required: []string{"tokens"}}
+	return all
+}
+
+func (d *decoder) providers(providers *[]Provider) setting {
+	list := d.list(d.provider(providers), true)
+	list.schema.MinItems = 1
+	read := list.read
+	list.read = func(n ast.Node, at string) {
+		if s, ok := n.(*ast.SequenceNode); ok && len(s.Values) == 0 {
+			d.report(at, "is empty: add a provider (only the start without a file has a simulator)")
+		}
+		read(n, at)
+	}
+	return list
+}
+
 var levels = map[string]slog.Level{ //nolint:gochecknoglobals // a constant table
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
 
-func (d *decoder) token(tokens *[]Token) reader {
-	return func(n ast.Node, at string) {
+func (d *decoder) token(tokens *[]Token) setting {
+	return setting{schema: reference(), read: func(n ast.Node, at string) {
 		v, source := d.secret(n, at)
 		*tokens = append(*tokens, Token{Secret: v, Source: source})
-	}
+	}}
 }
 
 // secret resolves a reference. The problem never shows what was written: it may

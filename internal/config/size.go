@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,28 @@ var units = []struct { //nolint:gochecknoglobals // a constant table
 	{"B", 1}, {"kB", 1e3}, {"KiB", 1 << 10}, {"MB", 1e6}, {"MiB", 1 << 20}, {"GB", 1e9}, {"GiB", 1 << 30}, {"TB", 1e12}, {"TiB", 1 << 40},
 }
 
+// sizeForm is the regular expression of the sizes that are at least 0, or more.
+func sizeForm(least int64) string {
+	number := "[0-9]+"
+	if least > 0 {
+		number = "0*[1-9][0-9]*"
+	}
+	var names []string
+	for _, u := range units {
+		names = append(names, u.name)
+	}
+	inAnyCase := regexp.MustCompile("[A-Za-z]").ReplaceAllStringFunc(strings.Join(names, "|"), func(letter string) string {
+		return "[" + strings.ToLower(letter) + strings.ToUpper(letter) + "]"
+	})
+	return "^ *" + number + " *(" + inAnyCase + ")? *$"
+}
+
+var sizes = regexp.MustCompile(sizeForm(0))
+
 func parseSize(s string) (int64, bool) {
+	if !sizes.MatchString(s) {
+		return 0, false
+	}
 	s = strings.TrimSpace(s)
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	n, err := strconv.ParseInt(s[:digits], 10, 64)

@@ -18,6 +18,13 @@ const (
 	literalScheme = "literal:"
 )
 
+// Form is the regular expression of references, as far as one can tell without
+// looking the secret up.
+const Form = `^(` + envScheme + `[A-Za-z0-9_]+|` + fileScheme + `.+|` + literalScheme + `[!-+\--~]+)$`
+
+// Masked is what Mask leaves of a literal reference. It is no reference.
+const Masked = literalScheme + mask
+
 // maxLen bounds a secret: what a header can carry, and no mistyped path to a
 // log file is read whole.
 const maxLen = 16 << 10
