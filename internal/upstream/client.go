@@ -9,10 +9,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +118,7 @@ func (c *Client) Send(ctx context.Context, t *Target, r *Request) (*http.Respons
 		}
 		return nil, sendError(t, r, f, err)
 	}
+	resp.Body = &discreet{resp.Body}
 	return resp, nil
 }
 
@@ -144,13 +147,38 @@ func (c *Client) trace(ctx context.Context, host string, f *flight) context.Cont
 }
 
 func sendError(t *Target, r *Request, f *flight, err error) error {
-	// net/http quotes a malformed answer, and an answer can quote the request.
+	err = unquoted(err)
 	text := err.Error()
 	masked := string(NewMasker([]string{r.Secret, r.RawQuery}).Mask([]byte(text)))
 	if masked != text {
 		err = &maskedError{text: masked, cause: err}
 	}
 	return &SendError{Target: t.Name, Written: f.written.Load(), Err: err}
+}
+
+var quotes = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(malformed MIME header[^:]*: )[^"].*`) //nolint:gochecknoglobals // a constant pattern
+
+// unquoted leaves out what net/http quotes of a malformed answer. That can repeat a
+// request, and not only this one: bytes that an upstream sends too many are taken
+// for the answer to what its connection carries next.
+func unquoted(err error) error {
+	text := err.Error()
+	if short := quotes.ReplaceAllString(text, "$1***"); short != text {
+		return &maskedError{text: short, cause: err}
+	}
+	return err
+}
+
+// discreet is an answer's body whose errors, as those of its trailer, quote nothing.
+type discreet struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (d *discreet) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // the very value, which quotes nothing
+		err = unquoted(err)
+	}
+	return n, err
 }
 
 type maskedError struct {
