@@ -64,10 +64,13 @@ type suspect struct {
 func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 	var best, tried *member
 	model := clip(w.want.Model)
-	n := len(w.pool.members)
-	for i := range n {
-		c := w.pool.members[(w.start+i)%n]
-		if w.asked[c.index] != unasked || w.isOutside(c) || !w.eligible(c, now) {
+	members := w.pool.members
+	for i, at := 0, w.start; i < len(members); i, at = i+1, at+1 {
+		if at == len(members) {
+			at = 0
+		}
+		c := members[at]
+		if w.asked[at] != unasked || w.isOutside(c) || !w.eligible(c, now) {
 			continue
 		}
 		r := free
