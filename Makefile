@@ -8,10 +8,10 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/.bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build demo test lint fuzz bench mutants soak needs-go needs-cc
+.PHONY: help run build demo test compat-node lint fuzz bench mutants soak needs-go needs-cc needs-node
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 run: build ## build and serve; ARGS="--config keybridge.yaml" for your own settings
 	@exec bin/keybridge serve $(ARGS)
@@ -24,7 +24,10 @@ demo: build ## 20 seconds of traffic while keys fail and heal (ARGS="--without-f
 
 test: needs-go needs-cc ## all tests, with the race detector and the official SDKs (RACE= without it)
 	$(GO) test $(RACE) ./...
-	cd test/compat && $(GO) test $(RACE) -count=1 ./...
+	cd test/compat && $(GO) test $(RACE) -count=1 -parallel 8 ./...
+
+compat-node: needs-node build ## the Node SDKs and the AI SDK as clients (needs Node.js and npm)
+	@cd test/compat-node && npm ci --no-audit --no-fund --loglevel=error && KEYBRIDGE=$(CURDIR)/bin/keybridge npm test --silent
 
 lint: needs-go $(LINT) ## all linters (the first run installs golangci-lint into .bin)
 	$(LINT) run ./...
@@ -57,3 +60,6 @@ needs-go:
 
 needs-cc: needs-go
 	@test -z "$(RACE)" || command -v $$($(GO) env CC) >/dev/null || { echo "the race detector needs a C compiler: apt-get install gcc libc6-dev (or: make test RACE=)" >&2; exit 1; }
+
+needs-node:
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "Node.js or npm is not installed: get them from https://nodejs.org/ (the SDKs ask for Node.js 22, 20 works)" >&2; exit 1; }
