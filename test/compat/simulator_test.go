@@ -89,6 +89,7 @@ func (f fault) path() []seen { return []seen{{"k0", f.arm}, {"k1", ""}} }
 // and the log says that k0 was asked, then k1. With the SDK's own retries on it is
 // the same: they have nothing to do.
 func TestSimulatedFailover(t *testing.T) {
+	t.Parallel()
 	for _, f := range faults {
 		for retries, name := range map[bool]string{false: "without retries", true: "with retries"} {
 			t.Run(f.name+"/"+name, func(t *testing.T) {
@@ -154,6 +155,7 @@ func failsOver(t *testing.T, f fault, retries bool) {
 // A stream that breaks after content is an error with retries on, too, and is not
 // asked for again: what came is kept.
 func TestSimulatedBreak(t *testing.T) {
+	t.Parallel()
 	for _, arm := range []string{"cut_after_content", "error_after_content"} {
 		for retries, name := range map[bool]string{false: "without retries", true: "with retries"} {
 			t.Run(arm+"/"+name, func(t *testing.T) {
@@ -187,6 +189,7 @@ func TestSimulatedBreak(t *testing.T) {
 
 // When no key can help for long, the SDK's own retries do not hammer.
 func TestRetriesAreCalledOff(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		arm, wait string
 		status    int

@@ -115,8 +115,9 @@ func responsesTrip(ask responsesAsk) func(context.Context, client, run) (string,
 	return func(ctx context.Context, c client, tool run) (string, error) {
 		p := responseParams()
 		p.Tools = []responses.ToolUnionParam{responses.ToolParamOfFunction(toolName, toolSchema, true)}
-		input := responses.ResponseInputParam{responses.ResponseInputItemParamOfMessage(toolAsked, responses.EasyInputMessageRoleUser)}
-		p.Input = responses.ResponseNewParamsInputUnion{OfInputItemList: input}
+		p.Input = responses.ResponseNewParamsInputUnion{OfInputItemList: responses.ResponseInputParam{
+			responses.ResponseInputItemParamOfMessage(toolAsked, responses.EasyInputMessageRoleUser),
+		}}
 		got, err := ask(ctx, c, p)
 		if err != nil {
 			return "", err
@@ -127,7 +128,8 @@ func responsesTrip(ask responsesAsk) func(context.Context, client, run) (string,
 		call := got.Output[0].AsFunctionCall()
 		answer := responses.ResponseInputItemParamOfFunctionCallOutput(tool(call.Name, call.Arguments))
 		answer.OfFunctionCallOutput.CallID = openai.String(call.CallID)
-		p.Input.OfInputItemList = append(input, responses.ResponseInputItemParamOfFunctionCall(call.Arguments, call.CallID, call.Name), answer)
+		p.Input.OfInputItemList = append(p.Input.OfInputItemList, responses.ResponseInputItemParamOfFunctionCall(call.Arguments, call.CallID, call.Name),
+			answer)
 		if got, err = ask(ctx, c, p); err != nil {
 			return "", err
 		}
