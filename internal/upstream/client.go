@@ -156,7 +156,7 @@ func sendError(t *Target, r *Request, f *flight, err error) error {
 	return &SendError{Target: t.Name, Written: f.written.Load(), Err: err}
 }
 
-var quotes = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(malformed MIME header[^:]*: )[^"].*`) //nolint:gochecknoglobals // a constant pattern
+var quotes = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(malformed MIME header[^:]*: )[^"].*`)
 
 // unquoted leaves out what net/http quotes of a malformed answer. That can repeat a
 // request, and not only this one: bytes that an upstream sends too many are taken
