@@ -37,16 +37,28 @@ func anthropicHeader(c *call) http.Header {
 	return h
 }
 
-// limits are the rate headers of an answer that was let through.
+// limits are the rate headers of an answer that was let through, or refused by a
+// limit. Tokens are those of the tightest token limit; of tokens the thousands are told.
 func anthropicLimits(c *call, h http.Header) {
-	if c.key == nil || !metered(c) {
-		return
-	}
-	k := c.sim.meter.of(Anthropic + "/" + c.key.Name)
-	full := k.window.Add(time.Minute)
-	anthropicBucket(h, "Requests", requestLimit, k.requests, full)
-	for _, name := range []string{"Tokens", "Input-Tokens", "Output-Tokens"} {
-		anthropicBucket(h, name, tokenLimit, k.tokens/1000*1000, full)
+	var tightest *gauge
+	gauges := c.gauges()
+	for i := range gauges {
+		g := &gauges[i]
+		full := c.start.Add(g.full)
+		if g.resource == requests {
+			anthropicBucket(h, "Requests", g.limit, g.limit-g.left, full)
+			continue
+		}
+		g.left = (g.left + 500) / 1000 * 1000
+		if tightest == nil || g.left < tightest.left {
+			tightest = g
+			anthropicBucket(h, "Tokens", g.limit, g.limit-g.left, full)
+		}
+		name := "Input-Tokens"
+		if g.resource == outputTokens {
+			name = "Output-Tokens"
+		}
+		anthropicBucket(h, name, g.limit, g.limit-g.left, full)
 	}
 }
 
@@ -149,7 +161,7 @@ func anthropicRate(form, message string) failure {
 
 const noPermission = "Your API key does not have permission to use the specified resource."
 
-var anthropicFailures = map[string]failure{ //nolint:gochecknoglobals // the table of Anthropic's errors, never written
+var anthropicFailures = withRows(map[string]failure{ //nolint:gochecknoglobals // the table of Anthropic's errors, never written
 	"rate_limit":                      anthropicRate(inUsual, anthropicRateMessage),
 	"rate_limit_retry_after_ms":       anthropicRate(inMillis, anthropicRateMessage),
 	"rate_limit_retry_after":          anthropicRate(inSeconds, anthropicRateMessage),
@@ -175,4 +187,4 @@ var anthropicFailures = map[string]failure{ //nolint:gochecknoglobals // the tab
 	"server_error":                    {status: 500, kind: "api_error", message: "Internal server error"},
 	"overloaded":                      {status: 529, kind: "overloaded_error", message: "Overloaded"},
 	"echo_key":                        {status: 400, kind: invalidRequest, message: "Unexpected credential: {secrets}", echo: true},
-}
+}, func(l listed) *failure { return l.anthropic })

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -39,6 +40,7 @@ type call struct {
 	stream bool
 	ids    ids
 	fault  Fault
+	taken  demand // from the rate limits
 }
 
 // reply is a good answer, or a failure, before a fault spoils it.
@@ -152,7 +154,11 @@ func (c *call) print(v any) []byte {
 func (c *call) failNamed(name string) reply { return c.fail(c.failure(name)) }
 
 func (c *call) fail(f failure) reply {
-	r := reply{status: f.status, header: http.Header{}, body: c.api.errorBody(c, f)}
+	r := reply{status: f.status, header: http.Header{}, contentType: f.header.Get("Content-Type")}
+	maps.Copy(r.header, f.header)
+	if r.body = []byte(f.raw); f.raw == "" {
+		r.body = c.api.errorBody(c, f)
+	}
 	if f.echo { // what was escaped twice is escaped once: the reader of the JSON sees the key
 		r.body = bytes.ReplaceAll(r.body, []byte(`\\u`), []byte(`\u`))
 	}

@@ -34,6 +34,7 @@ func (c *call) deliver(rep reply) {
 	s := c.plan(rep)
 	if s.status == http.StatusOK {
 		c.sim.meter.add(c.api.name+"/"+c.key.Name, rep.use)
+		c.settle(rep.use)
 	}
 	h := c.w.Header()
 	maps.Copy(h, c.api.header(c))

@@ -22,6 +22,8 @@ type failure struct {
 	edge    bool   // Anthropic's edge: another shape
 	echo    bool   // the message repeats the key, also in JSON's escapes
 	plan    bool   // OpenAI's subscription plans: another shape, with the end of the wait
+	raw     string // the whole body, in another shape than the provider's
+	header  http.Header
 	stated  time.Duration
 	until   time.Time
 }

@@ -39,6 +39,8 @@ type kind struct {
 	act   act
 	wait  time.Duration
 	about string
+	only  string // the provider that knows it; empty: both
+	raw   bool   // its body is not in the provider's shape
 }
 
 const (
@@ -46,49 +48,49 @@ const (
 	dayWait   = 24 * time.Hour
 )
 
-var kinds = map[string]kind{ //nolint:gochecknoglobals // the table of faults, never written
-	"rate_limit":                      {answers, shortWait, "429 as the provider words it: Retry-After, rate headers, OpenAI's message names the wait too"},
-	"rate_limit_retry_after_ms":       {answers, 1500 * time.Millisecond, "429, the wait only in retry-after-ms"},
-	"rate_limit_retry_after":          {answers, shortWait, "429, the wait only in Retry-After, whole seconds"},
-	"rate_limit_retry_after_fraction": {answers, 1500 * time.Millisecond, "429, the wait only in Retry-After, with a fraction"},
-	"rate_limit_retry_after_date":     {answers, shortWait, "429, the wait only in Retry-After, as an HTTP date"},
-	"rate_limit_reset_header":         {answers, shortWait, "429, the wait only in the reset header of the limit that is used up"},
-	"rate_limit_message":              {answers, shortWait, "429, the wait only in the message: try again in 30s"},
-	"rate_limit_date":                 {answers, dayWait, "429 with a stated date: OpenAI usage_limit_reached with resets_at, Anthropic enforced_spend_limit_reached"},
-	"rate_limit_bare":                 {answers, 0, "429 that states no wait and has no rate headers"},
-	"slow_down":                       {answers, shortWait, "OpenAI 429 slow_down, Anthropic's acceleration limit, with Retry-After"},
-	"too_large":                       {answers, 0, "429: this request is larger than the limit"},
-	"invalid_key":                     {answers, 0, "401: no such key"},
-	"account_deactivated":             {answers, 0, "OpenAI 401 account_deactivated, Anthropic 400 organization disabled"},
-	"missing_scopes":                  {answers, 0, "OpenAI 401 missing scopes, Anthropic 403 no permission for the resource"},
-	"revoked":                         {answers, 0, "Anthropic 403 OAuth token has been revoked, OpenAI 401 token_invalidated"},
-	"forbidden_region":                {answers, 0, "403 about our country or address"},
-	"forbidden_model":                 {answers, 0, "403 about the model"},
-	"forbidden_unknown":               {answers, 0, "403 that is in no table"},
-	"quota":                           {answers, dayWait, "OpenAI 429 insufficient_quota, Anthropic 400 API usage limits with a date"},
-	"credit":                          {answers, 0, "400: OpenAI billing_hard_limit_reached, Anthropic credit balance too low"},
-	"billing":                         {answers, 0, "402: OpenAI billing_not_active, Anthropic billing_error"},
-	"model_not_found":                 {answers, 0, "404: the model does not exist or this key may not use it"},
-	"server_error":                    {answers, 0, "500"},
-	"overloaded":                      {answers, 0, "OpenAI 503, Anthropic 529"},
-	"echo_key":                        {answers, 0, "400 whose message repeats the key: plain and escaped for JSON, for URLs and in base64"},
-	"stall_error_body":                {spoils, shortWait, "429 with Retry-After, then a body that never comes"},
+var kinds = withCatalogue(map[string]kind{ //nolint:gochecknoglobals // the table of faults, never written
+	"rate_limit":                      {act: answers, wait: shortWait, about: "429 as the provider words it: Retry-After, rate headers, OpenAI's message names the wait too"},
+	"rate_limit_retry_after_ms":       {act: answers, wait: 1500 * time.Millisecond, about: "429, the wait only in retry-after-ms"},
+	"rate_limit_retry_after":          {act: answers, wait: shortWait, about: "429, the wait only in Retry-After, whole seconds"},
+	"rate_limit_retry_after_fraction": {act: answers, wait: 1500 * time.Millisecond, about: "429, the wait only in Retry-After, with a fraction"},
+	"rate_limit_retry_after_date":     {act: answers, wait: shortWait, about: "429, the wait only in Retry-After, as an HTTP date"},
+	"rate_limit_reset_header":         {act: answers, wait: shortWait, about: "429, the wait only in the reset header of the limit that is used up"},
+	"rate_limit_message":              {act: answers, wait: shortWait, about: "429, the wait only in the message: try again in 30s"},
+	"rate_limit_date":                 {act: answers, wait: dayWait, about: "429 with a stated date: OpenAI usage_limit_reached with resets_at, Anthropic enforced_spend_limit_reached"},
+	"rate_limit_bare":                 {act: answers, about: "429 that states no wait and has no rate headers"},
+	"slow_down":                       {act: answers, wait: shortWait, about: "OpenAI 429 slow_down, Anthropic's acceleration limit, with Retry-After"},
+	"too_large":                       {act: answers, about: "429: this request is larger than the limit"},
+	"invalid_key":                     {act: answers, about: "401: no such key"},
+	"account_deactivated":             {act: answers, about: "OpenAI 401 account_deactivated, Anthropic 400 organization disabled"},
+	"missing_scopes":                  {act: answers, about: "OpenAI 401 missing scopes, Anthropic 403 no permission for the resource"},
+	"revoked":                         {act: answers, about: "Anthropic 403 OAuth token has been revoked, OpenAI 401 token_invalidated"},
+	"forbidden_region":                {act: answers, about: "403 about our country or address"},
+	"forbidden_model":                 {act: answers, about: "403 about the model"},
+	"forbidden_unknown":               {act: answers, about: "403 that is in no table"},
+	"quota":                           {act: answers, wait: dayWait, about: "OpenAI 429 insufficient_quota, Anthropic 400 API usage limits with a date"},
+	"credit":                          {act: answers, about: "400: OpenAI billing_hard_limit_reached, Anthropic credit balance too low"},
+	"billing":                         {act: answers, about: "402: OpenAI billing_not_active, Anthropic billing_error"},
+	"model_not_found":                 {act: answers, about: "404: the model does not exist or this key may not use it"},
+	"server_error":                    {act: answers, about: "500"},
+	"overloaded":                      {act: answers, about: "OpenAI 503, Anthropic 529"},
+	"echo_key":                        {act: answers, about: "400 whose message repeats the key: plain and escaped for JSON, for URLs and in base64"},
+	"stall_error_body":                {act: spoils, wait: shortWait, about: "429 with Retry-After, then a body that never comes"},
 
-	"refuse": {connects, 0, "the connection is closed and the body not read"},
-	"reset":  {connects, 0, "the connection is reset before the head"},
-	"stall":  {connects, 0, "the head never comes"},
+	"refuse": {act: connects, about: "the connection is closed and the body not read"},
+	"reset":  {act: connects, about: "the connection is reset before the head"},
+	"stall":  {act: connects, about: "the head never comes"},
 
-	"truncate":             {spoils, 0, "a stream is cut before its first content, any other body in its middle, short of its Content-Length"},
-	"cut_after_content":    {spoils, 0, "a stream is cut between two content events, any other body near its end, without the last chunk"},
-	"error_first":          {spoils, 0, "200 whose first event, or whole body, is an error"},
-	"error_after_preamble": {spoils, 0, "200 that begins well and fails before any content; a whole body as error_first, Responses with status failed"},
-	"error_after_content":  {spoils, 0, "200 that fails amid its content; a whole body as error_first, Responses with status failed and half an answer"},
-	"stall_body":           {spoils, 0, "the head, then nothing"},
-	"slow":                 {spoils, time.Second, "a pause before each piece of the body"},
-	"garbage":              {spoils, 0, "200 with a web page, under text/html or, when a stream was asked, text/event-stream"},
-	"no_done":              {spoils, 0, "a Chat stream without [DONE], as compatible upstreams send it; other answers are good"},
-	"gzip":                 {spoils, 0, "a good answer, compressed although nobody asked"},
-}
+	"truncate":             {act: spoils, about: "a stream is cut before its first content, any other body in its middle, short of its Content-Length"},
+	"cut_after_content":    {act: spoils, about: "a stream is cut between two content events, any other body near its end, without the last chunk"},
+	"error_first":          {act: spoils, about: "200 whose first event, or whole body, is an error"},
+	"error_after_preamble": {act: spoils, about: "200 that begins well and fails before any content; a whole body as error_first, Responses with status failed"},
+	"error_after_content":  {act: spoils, about: "200 that fails amid its content; a whole body as error_first, Responses with status failed and half an answer"},
+	"stall_body":           {act: spoils, about: "the head, then nothing"},
+	"slow":                 {act: spoils, wait: time.Second, about: "a pause before each piece of the body"},
+	"garbage":              {act: spoils, about: "200 with a web page, under text/html or, when a stream was asked, text/event-stream"},
+	"no_done":              {act: spoils, about: "a Chat stream without [DONE], as compatible upstreams send it; other answers are good"},
+	"gzip":                 {act: spoils, about: "a good answer, compressed although nobody asked"},
+})
 
 // Names are the faults' names with a line about each.
 func Names() map[string]string {
@@ -106,14 +108,26 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("simulator: no fault is called %q: one of %s", f.Name, strings.Join(sortedNames(), ", "))
 	case f.Error != "" && kinds[f.Error].act != answers:
 		return fmt.Errorf("simulator: error %q is no failure with a status of its own", f.Error)
+	case kinds[f.Error].raw:
+		return fmt.Errorf("simulator: error %q has a body of its own, which no 200 holds", f.Error)
 	case f.Error != "" && !strings.HasPrefix(f.Name, "error_"):
 		return fmt.Errorf("simulator: %s takes no error: leave it out", f.Name)
 	case f.Provider != "" && f.Provider != OpenAI && f.Provider != Anthropic:
 		return fmt.Errorf("simulator: provider %q: use %q or %q, or leave it out for both", f.Provider, OpenAI, Anthropic)
+	case !f.known(f.Provider):
+		return fmt.Errorf("simulator: only %s answers %s: leave the provider out, or take another fault", kinds[f.Name].only, f.Name)
+	case kinds[f.Error].only != "" && kinds[f.Error].only != f.Provider:
+		return fmt.Errorf("simulator: only %s answers %s: set the provider to it, or take another error", kinds[f.Error].only, f.Error)
 	case f.Times < 0 || f.Wait < 0:
 		return errors.New("simulator: times and wait are not negative")
 	}
 	return nil
+}
+
+// known tells whether the provider answers so; empty: any one does.
+func (f Fault) known(provider string) bool {
+	only := kinds[f.Name].only
+	return provider == "" || only == "" || only == provider
 }
 
 func sortedNames() []string {
@@ -176,7 +190,7 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 
 // fits tells whether the fault is for the call, as far as it is known.
 func (f Fault) fits(c *call) bool {
-	return (f.Provider == "" || f.Provider == c.api.name) &&
+	return (f.Provider == "" || f.Provider == c.api.name) && f.known(c.api.name) &&
 		(f.Key == "" || f.Key == c.key.Name) &&
 		globs(f.Model, c.model) &&
 		globs(strings.TrimPrefix(strings.TrimPrefix(f.Endpoint, "/"), "v1/"), strings.TrimPrefix(c.path, "/v1/"))

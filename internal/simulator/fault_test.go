@@ -17,7 +17,8 @@ import (
 	"keybridge/internal/simulator"
 )
 
-// statuses are the faults that answer with a failure: status type/code.
+// statuses are the faults that answer with a failure: status type/code; empty: the
+// provider does not know it.
 var statuses = map[string]struct{ openai, anthropic string }{
 	"rate_limit":                      {"429 requests/rate_limit_exceeded", "429 rate_limit_error/"},
 	"rate_limit_retry_after_ms":       {"429 requests/rate_limit_exceeded", "429 rate_limit_error/"},
@@ -44,6 +45,58 @@ var statuses = map[string]struct{ openai, anthropic string }{
 	"server_error":                    {"500 server_error/", "500 api_error/"},
 	"overloaded":                      {"503 service_unavailable_error/server_is_overloaded", "529 overloaded_error/"},
 	"echo_key":                        {"400 invalid_request_error/", "400 invalid_request_error/"},
+	"invalid_authentication":          {"401 invalid_request_error/", ""},
+	"not_member":                      {"401 invalid_request_error/", ""},
+	"ip_not_authorized":               {"401 invalid_request_error/ip_not_authorized", ""},
+	"token_expired":                   {"401 invalid_request_error/token_expired", "401 authentication_error/"},
+	"oauth_unsupported":               {"", "401 authentication_error/"},
+	"key_auth_disabled":               {"", "400 invalid_request_error/"},
+	"claude_code_only":                {"", "400 invalid_request_error/"},
+	"not_verified":                    {"400 invalid_request_error/unsupported_value", ""},
+	"rate_limit_tokens":               {"429 tokens/rate_limit_exceeded", "429 rate_limit_error/"},
+	"rate_limit_day":                  {"429 requests/rate_limit_exceeded", ""},
+	"credit_exhausted":                {"429 insufficient_quota/credit_balance_exhausted", ""},
+	"spend_limit":                     {"429 insufficient_quota/organization_spend_limit_exceeded", ""},
+	"usage_limit":                     {"429 insufficient_quota/organization_usage_limit_exceeded", ""},
+	"project_spend_limit":             {"429 insufficient_quota/project_spend_limit_exceeded", "400 invalid_request_error/"},
+	"billing_not_active":              {"429 billing_not_active/billing_not_active", ""},
+	"usage_not_included":              {"429 usage_not_included/", ""},
+	"resource_unavailable":            {"429 /", ""},
+	"invalid_request":                 {"400 invalid_request_error/unsupported_value", "400 invalid_request_error/"},
+	"context_length":                  {"400 invalid_request_error/context_length_exceeded", "400 invalid_request_error/"},
+	"content_policy":                  {"400 invalid_request_error/invalid_prompt", "400 invalid_request_error/"},
+	"foreign_reasoning":               {"400 invalid_request_error/invalid_encrypted_content", "400 invalid_request_error/"},
+	"foreign_state":                   {"400 invalid_request_error/previous_response_not_found", ""},
+	"data_residency":                  {"400 invalid_request_error/data_residency_mismatch", ""},
+	"request_timeout":                 {"408 server_error/", ""},
+	"conflict":                        {"409 invalid_request_error/", "409 conflict_error/"},
+	"body_too_large":                  {"413 /", "413 request_too_large/"},
+	"bad_gateway":                     {"502 /", "502 /"},
+	"gateway_timeout":                 {"504 /", "504 timeout_error/"},
+	"azure_unauthorized":              {"401 /401", ""},
+	"azure_firewall":                  {"403 /403", ""},
+	"azure_deployment":                {"404 /DeploymentNotFound", ""},
+	"azure_content_filter":            {"400 /content_filter", ""},
+	"azure_rate_limit":                {"429 /429", ""},
+	"bedrock_expired_token":           {"403 /", ""},
+	"bedrock_access_denied":           {"403 /", ""},
+	"bedrock_validation":              {"400 /", ""},
+	"bedrock_not_found":               {"404 /", ""},
+	"bedrock_throttling":              {"429 /", ""},
+	"bedrock_model_error":             {"424 /", ""},
+	"gemini_key_invalid":              {"400 /", ""},
+	"gemini_location":                 {"400 /", ""},
+	"gemini_permission_denied":        {"403 /", ""},
+	"gemini_exhausted":                {"429 /", ""},
+	"gemini_unavailable":              {"503 /", ""},
+	"openrouter_unauthorized":         {"401 /401", ""},
+	"openrouter_credits":              {"402 /402", ""},
+	"openrouter_key_limit":            {"402 /402", ""},
+	"openrouter_in_flight":            {"402 /402", ""},
+	"openrouter_moderation":           {"403 /403", ""},
+	"openrouter_no_provider":          {"503 /503", ""},
+	"copilot_quota":                   {"402 /quota_exceeded", ""},
+	"copilot_rate_limited":            {"429 /rate_limited", ""},
 }
 
 // others are the faults that break connections and bodies: what a client sees of
@@ -176,6 +229,9 @@ func everyFault(t *testing.T, g *rig, patience time.Duration) {
 			default:
 				want = other.whole
 			}
+			if want == "" {
+				continue
+			}
 			if err := g.Arm(simulator.Fault{Name: name, Key: "k0", Times: 1, Wait: 20 * time.Millisecond}); err != nil {
 				t.Fatal(err)
 			}
@@ -258,12 +314,15 @@ func TestFaultIsRefused(t *testing.T) {
 		fault simulator.Fault
 		want  string
 	}{
-		{simulator.Fault{Name: "ratelimit"}, `no fault is called "ratelimit": one of account_deactivated, billing,`},
+		{simulator.Fault{Name: "ratelimit"}, `no fault is called "ratelimit": one of account_deactivated, azure_content_filter,`},
 		{simulator.Fault{}, `no fault is called ""`},
 		{simulator.Fault{Name: "error_first", Error: "reset"}, "is no failure with a status"},
 		{simulator.Fault{Name: "quota", Error: "billing"}, "quota takes no error"},
 		{simulator.Fault{Name: "quota", Provider: "mistral"}, `use "openai" or "anthropic"`},
 		{simulator.Fault{Name: "quota", Times: -1}, "not negative"},
+		{simulator.Fault{Name: "oauth_unsupported", Provider: simulator.OpenAI}, "only anthropic answers oauth_unsupported"},
+		{simulator.Fault{Name: "error_first", Error: "not_member"}, "only openai answers not_member: set the provider"},
+		{simulator.Fault{Name: "error_first", Error: "bad_gateway"}, "has a body of its own"},
 	} {
 		if err := simulator.New(options()).Arm(tc.fault); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%+v: %v, want %s", tc.fault, err, tc.want)

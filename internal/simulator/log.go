@@ -77,14 +77,13 @@ func (r *ring) reset() {
 type spent struct {
 	Input  int64 `json:"input_tokens"`
 	Output int64 `json:"output_tokens"`
+	cached int64 // part of Input
 }
 
 // served is what one key has done.
 type served struct {
 	Requests int64 `json:"requests"`
 	spent
-	window           time.Time // the minute that the rate limits count
-	requests, tokens int64     // within it
 }
 
 // meter counts good answers per key.
@@ -100,11 +99,9 @@ func (m *meter) add(key string, s spent) {
 	k.Requests++
 	k.Input += s.Input
 	k.Output += s.Output
-	k.requests++
-	k.tokens += s.Input + s.Output
 }
 
-// get rolls the minute; m.mu is held.
+// get wants m.mu held.
 func (m *meter) get(key string) *served {
 	if m.keys == nil {
 		m.keys = map[string]*served{}
@@ -114,13 +111,10 @@ func (m *meter) get(key string) *served {
 		k = &served{}
 		m.keys[key] = k
 	}
-	if now := time.Now().Truncate(time.Minute); k.window.Before(now) {
-		k.window, k.requests, k.tokens = now, 0, 0
-	}
 	return k
 }
 
-// of is a copy, its minute up to date.
+// of is a copy.
 func (m *meter) of(key string) served {
 	m.mu.Lock()
 	defer m.mu.Unlock()

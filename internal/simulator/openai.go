@@ -47,26 +47,27 @@ func openAIHeader(c *call) http.Header {
 	return h
 }
 
-// limits are the rate headers of an answer that was let through.
+// limits are the rate headers of an answer that was let through, or refused by a
+// limit. The token limit of a key is its project's.
 func openAILimits(c *call, h http.Header) {
-	if c.key == nil || !metered(c) {
-		return
+	for _, g := range c.gauges() {
+		name := "Requests"
+		switch {
+		case g.resource == outputTokens:
+			continue
+		case g.resource == inputTokens && g.perKey:
+			name = "Project-Tokens"
+		case g.resource == inputTokens:
+			name = "Tokens"
+		}
+		openAIBucket(h, name, g.limit, g.limit-g.left, g.full.Round(time.Millisecond))
 	}
-	k := c.sim.meter.of(OpenAI + "/" + c.key.Name)
-	left := k.window.Add(time.Minute).Sub(c.start).Round(time.Millisecond)
-	openAIBucket(h, "Requests", requestLimit, k.requests, left)
-	openAIBucket(h, "Tokens", tokenLimit, k.tokens, left)
 }
 
 func openAIBucket(h http.Header, name string, limit, used int64, full time.Duration) {
 	h.Set("X-Ratelimit-Limit-"+name, strconv.FormatInt(limit, 10))
 	h.Set("X-Ratelimit-Remaining-"+name, strconv.FormatInt(max(0, limit-used), 10))
 	h.Set("X-Ratelimit-Reset-"+name, full.String())
-}
-
-// metered tells which endpoints have rate limits of their own to report.
-func metered(c *call) bool {
-	return c.r.Method == http.MethodPost && kinds[c.fault.Name].act != answers && c.fault.Name != "stall_error_body"
 }
 
 func openAIWaitHeader(form string, wait time.Duration, now time.Time, h http.Header) {
@@ -192,7 +193,7 @@ func openAIRate(form, message string) failure {
 	return failure{status: http.StatusTooManyRequests, kind: "requests", code: "rate_limit_exceeded", message: message + seeLimits, wait: form}
 }
 
-var openAIFailures = map[string]failure{ //nolint:gochecknoglobals // the table of OpenAI's errors, never written
+var openAIFailures = withRows(map[string]failure{ //nolint:gochecknoglobals // the table of OpenAI's errors, never written
 	"rate_limit":                      openAIRate(inUsual, rateMessage+" Please try again in {wait}."),
 	"rate_limit_retry_after_ms":       openAIRate(inMillis, rateMessage),
 	"rate_limit_retry_after":          openAIRate(inSeconds, rateMessage),
@@ -218,4 +219,4 @@ var openAIFailures = map[string]failure{ //nolint:gochecknoglobals // the table 
 	"server_error":                    {status: 500, kind: "server_error", message: "The server had an error while processing your request. Sorry about that!"},
 	"overloaded":                      {status: 503, kind: "service_unavailable_error", code: "server_is_overloaded", message: "The engine is currently overloaded, please try again later."},
 	"echo_key":                        {status: 400, kind: invalidRequest, message: "Unexpected credential: {secrets}", echo: true},
-}
+}, func(l listed) *failure { return l.openAI })

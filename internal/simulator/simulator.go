@@ -55,6 +55,9 @@ type Options struct {
 	// differ.
 	Deterministic bool
 	LogSize       int // calls that the log remembers (default 1000)
+	// Limits are the rate limits that are enforced. Nil: none is, and the headers
+	// tell of 10 000 requests and 2 000 000 tokens a minute.
+	Limits []Limit
 }
 
 // Validate tells what is wrong with the options; New wants them valid.
@@ -74,6 +77,11 @@ func (o Options) Validate() error {
 		}
 		names[name], secrets[secret] = true, true
 	}
+	for i, l := range o.Limits {
+		if err := l.validate(); err != nil {
+			return fmt.Errorf("simulator: limits[%d]: %w", i, err)
+		}
+	}
 	for i, f := range o.Faults {
 		if err := f.Validate(); err != nil {
 			return fmt.Errorf("faults[%d]: %w", i, err)
@@ -91,6 +99,7 @@ type Simulator struct {
 	log       *ring
 	objects   *objects
 	meter     *meter
+	limits    *limits
 	done      chan struct{}
 	closing   sync.Once
 }
@@ -108,7 +117,7 @@ func New(o Options) *Simulator {
 		o.LogSize = 1000
 	}
 	s := &Simulator{
-		opts: o, faults: &book{}, log: newRing(o.LogSize), objects: newObjects(), meter: &meter{}, done: make(chan struct{}),
+		opts: o, faults: &book{}, log: newRing(o.LogSize), objects: newObjects(), meter: &meter{}, limits: newLimits(o.Limits), done: make(chan struct{}),
 		providers: map[string]*provider{},
 	}
 	s.faults.set(o.Faults)
@@ -289,6 +298,10 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if rt == nil {
 		c.deliver(c.fail(p.api.noRoute(c, methods)))
+		return
+	}
+	if f := c.admit(); f != nil {
+		c.deliver(c.fail(*f))
 		return
 	}
 	c.deliver(rt.handle(c))
