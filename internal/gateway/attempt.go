@@ -24,15 +24,35 @@ type flow struct {
 	observer dialect.Observer
 	out      *out
 	done     bool         // the event that ends the answer has been seen
+	unsent   int          // how many of the raw bytes read last are the client's, and not yet written
+	lost     error        // why the client cannot be written to
 	cut      error        // what the body has ended with already
 	cause    func() error // why its context ended
 	cancel   context.CancelCauseFunc
 }
 
-// Read is the reader's source: the client gets what there is before the upstream
-// is waited for.
+// Wait is called before Read: the client gets what there is before the upstream is
+// waited for. What one read has brought is written at once.
+func (f *flow) Wait() {
+	f.lost = f.out.pause(f.before(0))
+}
+
+// before is what is yet to be written of what stands before the last n raw bytes
+// that were read of a stream.
+func (f *flow) before(n int) []byte {
+	if f.unsent == 0 {
+		return nil
+	}
+	b := f.reader.Last(f.unsent + n)[:f.unsent]
+	f.unsent = 0
+	return b
+}
+
+// Read is the reader's source.
 func (f *flow) Read(p []byte) (int, error) {
-	f.out.pause()
+	if f.lost != nil {
+		return 0, f.lost
+	}
 	n, err := f.resp.Body.Read(p)
 	f.out.resume()
 	return n, err

@@ -118,17 +118,17 @@ func (x *exchange) relay() (llm.Turn, *fault.Error) {
 		}
 	}()
 	err := f.cut
-	for err == nil && !x.out.broken() {
+	for err == nil {
 		var ev wire.Event
 		if ev, err = f.reader.Next(); err == nil {
 			x.forward(f, ev, f.observer.Event(ev))
 		}
 	}
+	x.out.write(f.before(0))
 	turn := f.observer.Turn()
 	told := f.done || x.record.Err != nil // the client has seen the end, or the upstream's own error
 	switch {
-	case err == nil,
-		told && f.streamed(),
+	case told && f.streamed(),
 		(turn.Complete || x.record.Err != nil) && errors.Is(err, io.EOF):
 		return turn, nil
 	}
@@ -146,11 +146,16 @@ func cutOff(f *flow, err error) *fault.Error {
 	return fault.Wrap(fault.BadUpstream, err, "The upstream broke off in the middle of its answer.")
 }
 
-// forward gives one event of a committed answer to the client.
+// forward gives one event of a committed answer to the client. The events of a
+// stream go to it when its source is read next, joined.
 func (x *exchange) forward(f *flow, ev wire.Event, kind dialect.Kind) {
+	f.done = f.done || kind == dialect.End
+	if f.streamed() && x.out.splice == nil && kind != dialect.Failure && !ev.Chunk {
+		f.unsent += len(ev.Raw)
+		return
+	}
+	x.out.write(f.before(len(ev.Raw)))
 	switch {
-	case kind == dialect.End:
-		f.done = true
 	case kind == dialect.Failure:
 		x.fail(errUpstream)
 		if m := x.target.Masker; m != nil && !x.byok() {

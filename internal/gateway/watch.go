@@ -10,13 +10,16 @@ const (
 	busy  = 100 * time.Millisecond // until the watchdog looks again at a writer that is at work
 )
 
-// pause is called before the upstream is read: what was written goes out, and the
-// idle clock runs. It stands still while the client is slow.
-func (o *out) pause() {
+// pause is called before the upstream is read: what was written goes out, the last
+// of it b, and the idle clock runs. It stands still while the client is slow. The
+// error is why nothing can be written any more.
+func (o *out) pause(b []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.put(b)
 	o.push()
 	o.waiting = time.Now()
+	return o.dead
 }
 
 func (o *out) resume() {

@@ -26,7 +26,8 @@ const (
 // chunks.
 type Reader struct {
 	src     io.Reader
-	err     error // what src ended with
+	waiter  Waiter // src, if it wants to know
+	err     error  // what src ended with
 	framing Framing
 
 	// buf[start:end] has been read and not been delivered. The bytes of the last
@@ -39,12 +40,18 @@ type Reader struct {
 	names map[string]string // one string per event name, so that an event costs none
 }
 
+// Waiter is what the source of a Reader may be besides. Wait is called before the
+// source is read, while all events returned since the last time are still valid.
+type Waiter interface{ Wait() }
+
 // NewReader returns a reader of r's body. It reads r only inside Next.
 func NewReader(f Framing, r io.Reader) *Reader {
-	return &Reader{src: r, framing: f, hold: maxHeld, most: maxEvent, sse: scanner{first: true}}
+	w, _ := r.(Waiter)
+	return &Reader{src: r, waiter: w, framing: f, hold: maxHeld, most: maxEvent, sse: scanner{first: true}}
 }
 
-// Next returns the next event, valid until Next is called again. At the proper
+// Next returns the next event, valid until Next is called again; its raw bytes in
+// a stream are valid until the source is read. At the proper
 // end of the body the error is io.EOF, after a last event that lacks its blank
 // line; any other error is a cut, as the body's Read returned it.
 func (r *Reader) Next() (Event, error) {
@@ -60,6 +67,10 @@ func (r *Reader) Next() (Event, error) {
 
 // Rest is what a cut body ended with: bytes read that are not part of an event.
 func (r *Reader) Rest() []byte { return r.buf[r.start:r.end] }
+
+// Last returns the last n raw bytes of a stream's events, in one piece. The events
+// must have been returned since the source was last read.
+func (r *Reader) Last(n int) []byte { return r.buf[r.start-n : r.start : r.start] }
 
 func (r *Reader) nextSSE() (Event, error) {
 	for {
@@ -78,6 +89,7 @@ func (r *Reader) nextSSE() (Event, error) {
 		default:
 			return Event{}, r.err
 		}
+		r.wait()
 		r.compact()
 		r.fill()
 	}
@@ -111,6 +123,7 @@ func (r *Reader) intern(name []byte) string {
 // nextJSON keeps the document from buf[0] on, delivered or not.
 func (r *Reader) nextJSON() (Event, error) {
 	for r.err == nil {
+		r.wait()
 		r.fill()
 		switch {
 		case r.end > r.most:
@@ -133,6 +146,9 @@ func (r *Reader) nextChunk() (Event, error) {
 	if len(r.buf) != opaqueBuf {
 		r.buf = make([]byte, opaqueBuf)
 	}
+	if r.err == nil {
+		r.wait()
+	}
 	r.start, r.end = 0, 0
 	if r.err == nil {
 		r.fill()
@@ -148,6 +164,12 @@ func (r *Reader) deliver() Event {
 	e := Event{Raw: r.buf[r.start:r.end:r.end], Chunk: true}
 	r.start = r.end
 	return e
+}
+
+func (r *Reader) wait() {
+	if r.waiter != nil {
+		r.waiter.Wait()
+	}
 }
 
 // compact moves the held bytes to the front when little room is left behind them.
