@@ -22,6 +22,7 @@ type observer struct {
 	choices map[int64]bool // the choices seen, true if finished
 	open    int            // how many of them are not
 	closed  bool           // the last event ended with its blank line
+	usual   dialect.Sample // a chunk that was plain
 }
 
 // Event says what the event means to the gate and takes in what it tells.
@@ -160,8 +161,14 @@ func (o *observer) plain(data []byte) bool {
 	if _, known := o.choices[0]; !known {
 		return false
 	}
-	return only(data, `"finish_reason"`, 'n') && only(data, `"index"`, '0') &&
-		only(data, `"usage"`, 'n') && only(data, `"error"`, 'n')
+	if o.usual.Like(data) {
+		return true
+	}
+	if only(data, `"finish_reason"`, 'n') && only(data, `"index"`, '0') && only(data, `"usage"`, 'n') && only(data, `"error"`, 'n') {
+		o.usual.Take(data)
+		return true
+	}
+	return false
 }
 
 // only reports whether each value of the named member begins with c.
