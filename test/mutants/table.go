@@ -122,8 +122,8 @@ var poolMutants = []mutant{
 	},
 	{
 		"the third key is never asked", "keypool/walk.go",
-		"for i := range n {",
-		"for i := range min(n, 2) {",
+		"i < len(members); i, at = i+1, at+1 {",
+		"i < min(len(members), 2); i, at = i+1, at+1 {",
 		"keypool TestWorkedExample",
 	},
 	{
