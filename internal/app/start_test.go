@@ -43,7 +43,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-func start(t *testing.T, path string, env map[string]string) *running {
+func start(t testing.TB, path string, env map[string]string) *running {
 	t.Helper()
 	r := &running{out: &buffer{}, log: &buffer{}}
 	a, err := app.New(app.Options{
@@ -62,7 +62,7 @@ func start(t *testing.T, path string, env map[string]string) *running {
 }
 
 // write puts a configuration with ports of the system's choice into a file.
-func write(t *testing.T, path, providers string) string {
+func write(t testing.TB, path, providers string) string {
 	t.Helper()
 	if path == "" {
 		path = filepath.Join(t.TempDir(), "keybridge.yaml")
