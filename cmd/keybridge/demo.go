@@ -37,6 +37,6 @@ func terminal(w io.Writer) bool {
 
 // told says that the user has read the error already.
 func told(err error) bool {
-	_, ok := errors.AsType[demo.Failed](err)
+	_, ok := errors.AsType[demo.FailedError](err)
 	return ok
 }

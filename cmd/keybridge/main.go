@@ -69,8 +69,9 @@ type commands struct {
 		Seconds         int    `default:"20" help:"How long the traffic runs, at least 20."`
 		Seed            uint64 `default:"1" help:"What the requests are made up from."`
 	} `cmd:"" help:"Watch keys fail and heal behind the gateway for 20 seconds, on free ports, with a simulated provider. Exit code 1 if a client saw any of it."`
-	Schema  struct{} `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
-	Version struct{} `cmd:"" help:"Print the version."`
+	Schema   struct{}   `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
+	Simulate simulation `cmd:"" help:"Run the misbehaving provider alone, for the tests of other programs: OpenAI's and Anthropic's APIs with rate limits, and faults by name."`
+	Version  struct{}   `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
@@ -103,6 +104,8 @@ func (p program) run(ctx context.Context, args []string) int {
 		err = p.demo(ctx, &c)
 	case "schema":
 		err = config.WriteSchema(p.stdout)
+	case "simulate":
+		err = p.simulate(ctx, &c.Simulate)
 	case "version":
 		_, err = fmt.Fprintln(p.stdout, build().line())
 	default:

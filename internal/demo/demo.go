@@ -51,11 +51,11 @@ type Options struct {
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Failed is what did not hold, in words for its reader.
-type Failed []string
+// FailedError is what did not hold, in words for its reader.
+type FailedError []string
 
 // Error implements error.
-func (f Failed) Error() string { return "the demo failed: " + strings.Join(f, "; ") }
+func (f FailedError) Error() string { return "the demo failed: " + strings.Join(f, "; ") }
 
 // show is one run.
 type show struct {
@@ -72,7 +72,7 @@ type show struct {
 	watch     *watch
 }
 
-// Run runs the demo. Its error is Failed if something did not hold.
+// Run runs the demo. Its error is FailedError if something did not hold.
 func Run(ctx context.Context, o Options) error {
 	if o.Length == 0 {
 		o.Length = Shortest
@@ -109,7 +109,7 @@ func (s *show) open() (stop func(), err error) {
 		return nil, err
 	}
 	end := func() { s.app.Stop(context.Background()) }
-	if err := s.app.Start(); err != nil {
+	if err = s.app.Start(); err != nil {
 		end()
 		return nil, err
 	}

@@ -147,7 +147,7 @@ func TestDemoRedraws(t *testing.T) {
 func TestWithoutFailoverClientsSeeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, err := perform(t, newNetwork(), Options{WithoutFailover: true})
-		failed, ok := errors.AsType[Failed](err)
+		failed, ok := errors.AsType[FailedError](err)
 		if !ok || len(failed) != 1 || !regexp.MustCompile(`^clients saw \d{3} failures in 1200 requests$`).MatchString(failed[0]) {
 			t.Errorf("%v", err)
 		}
@@ -181,7 +181,7 @@ func TestDemoCannotLie(t *testing.T) {
 					}
 				}
 				out, err := perform(t, n, Options{})
-				if failed, _ := errors.AsType[Failed](err); len(failed) != 1 || failed[0] != tc.want {
+				if failed, _ := errors.AsType[FailedError](err); len(failed) != 1 || failed[0] != tc.want {
 					t.Errorf("%v, want %s\n%s", err, tc.want, out)
 				}
 			})

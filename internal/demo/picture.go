@@ -98,7 +98,7 @@ func (s *show) frame(pools []keypool.Status, moves int, now time.Time) string {
 
 func (s *show) row(provider string, k keypool.KeyStatus, now time.Time) string {
 	trouble := s.watch.trouble(provider, k.ID)
-	served := int(min(k.Served, 1<<31)) //nolint:gosec // bounded
+	served := int(min(k.Served, 1<<31))
 	state, colour := string(k.State), green
 	switch {
 	case s.o.WithoutFailover:
@@ -158,26 +158,28 @@ func plural(n int, what string) string {
 
 // line is the table for those who cannot redraw: only what is not well is named.
 func (s *show) line(pools []keypool.Status, moves int, now time.Time) string {
-	text := s.summary(moves, now)
+	var b strings.Builder
+	b.WriteString(s.summary(moves, now))
 	for _, p := range pools {
 		for _, k := range p.Keys {
 			trouble := s.watch.trouble(p.Provider, k.ID)
 			switch {
 			case k.State != keypool.Valid && !s.o.WithoutFailover:
-				text += fmt.Sprintf("; %s/%s %s: %s, next try %s", p.Provider, k.ID, k.State, reason(k), next(k, now))
+				fmt.Fprintf(&b, "; %s/%s %s: %s, next try %s", p.Provider, k.ID, k.State, reason(k), next(k, now))
 			case trouble != "":
-				text += fmt.Sprintf("; %s/%s %s", p.Provider, k.ID, trouble)
+				fmt.Fprintf(&b, "; %s/%s %s", p.Provider, k.ID, trouble)
 			}
 		}
 	}
-	return text + "\n"
+	b.WriteString("\n")
+	return b.String()
 }
 
 // account is the end of the show: what happened, and whether it was right.
 func (s *show) account(ctx context.Context) error {
 	moves, samples := s.failovers(ctx)
 	hits := s.hits()
-	var failed Failed
+	var failed FailedError
 	complain := func(format string, args ...any) { failed = append(failed, fmt.Sprintf(format, args...)) }
 	t := &s.tally
 	t.mu.Lock()
@@ -271,8 +273,8 @@ func (s *show) hits() (n [classes]int) {
 		by[a.fault] = a.class
 	}
 	for _, c := range s.sim.Log() {
-		if class, ok := by[c.Fault]; ok && (class != cut || c.Stream) {
-			n[class]++
+		if hit, ok := by[c.Fault]; ok && (hit != cut || c.Stream) {
+			n[hit]++
 		}
 	}
 	return n

@@ -26,19 +26,22 @@ type speech struct {
 
 var speeches = [...]speech{ //nolint:gochecknoglobals // a constant table
 	{
-		"chat", simulator.OpenAI, "/v1/chat/completions", "/openai/v1/chat/completions", []string{"gpt-4o", "gpt-5-mini", "o3"},
+		"chat", simulator.OpenAI, "/v1/chat/completions", "/openai/v1/chat/completions",
+		[]string{"gpt-4o", "gpt-5-mini", "o3"},
 		`{"model":%q,"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":%q}],` +
 			`"tools":[{"type":"function","function":{"name":"look_up","parameters":{"type":"object","properties":{"q":{"type":"string"}},"required":["q"]}}}]%s}`,
 		"data: [DONE]\n\n", `"finish_reason": "`,
 	},
 	{
-		"responses", simulator.OpenAI, "/v1/responses", "/openai/v1/responses", []string{"gpt-5.6", "gpt-5-mini"},
+		"responses", simulator.OpenAI, "/v1/responses", "/openai/v1/responses",
+		[]string{"gpt-5.6", "gpt-5-mini"},
 		`{"model":%q,"instructions":"Be brief.","input":%q,"store":false,` +
 			`"tools":[{"type":"function","name":"look_up","parameters":{"type":"object","properties":{"q":{"type":"string"}},"required":["q"]}}]%s}`,
 		"event: response.completed\n", `"status": "completed"`,
 	},
 	{
-		"messages", simulator.Anthropic, "/v1/messages", "/anthropic/v1/messages", []string{"claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-5"},
+		"messages", simulator.Anthropic, "/v1/messages", "/anthropic/v1/messages",
+		[]string{"claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-5"},
 		`{"model":%q,"max_tokens":1024,"messages":[{"role":"user","content":%q}],` +
 			`"tools":[{"name":"look_up","input_schema":{"type":"object","properties":{"q":{"type":"string"}},"required":["q"]}}]%s}`,
 		"event: message_stop\n", `"stop_reason":"`,
@@ -177,7 +180,7 @@ func (e errand) complete(body []byte) error {
 	case e.stream && (has("event: error\n") || has("event: response.failed\n") || has(`data: {"error":`)),
 		!e.stream && (has(`"error": {`) || has(`"type":"error"`)):
 		return errors.New("an error in the answer")
-	case e.stream && !(has(e.speech.terminal) && bytes.HasSuffix(body, []byte("\n\n"))),
+	case e.stream && (!has(e.speech.terminal) || !bytes.HasSuffix(body, []byte("\n\n"))),
 		!e.stream && !has(e.speech.whole):
 		return errors.New("an answer without its end")
 	}

@@ -86,7 +86,11 @@ type bucket struct {
 
 func (b *bucket) size() float64 { return float64(b.limit.of(b.res)) }
 
+// fill leaves alone what a later call has filled already.
 func (b *bucket) fill(now time.Time) {
+	if !now.After(b.filled) {
+		return
+	}
 	b.level = min(b.size(), b.level+b.size()*now.Sub(b.filled).Minutes())
 	b.filled = now
 }
@@ -287,7 +291,7 @@ func (c *call) gauges() []gauge {
 	}
 	at := map[slot]int{}
 	var out []gauge
-	for _, b := range l.of(c, time.Now()) {
+	for _, b := range l.of(c, c.start) {
 		apart := c.api.name == OpenAI && b.res == inputTokens && b.limit.Per == PerKey
 		g := gauge{b.res, apart, b.limit.of(b.res), int64(max(0, b.level)), b.until(b.size())}
 		i, seen := at[slot{b.res, apart}]

@@ -3,6 +3,7 @@ package simulator_test
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -110,7 +111,7 @@ func TestTokenLimit(t *testing.T) {
 		// Streams of 2300 output tokens or so: the third overdraws, the fourth waits.
 		long := asking{path: apis[2].path, body: apis[2].body("x", streaming), header: http.Header{"X-Simulator-Chunks": {"9000"}}}
 		for range 3 {
-			if r := g.ask(long); r.status == 429 {
+			if g.ask(long).status == 429 {
 				t.Fatal("overdrawn too early")
 			}
 			if got := outputLeft(g.must(asking{path: apis[2].path, body: apis[2].body("x", ""), key: 1})); got != "6000" {
@@ -181,7 +182,7 @@ func TestLimitFits(t *testing.T) {
 				g := inMemory(t, simulator.Options{Keys: shared, Limits: []simulator.Limit{tc.limit}})
 				var got []string
 				for _, a := range tc.asked {
-					got = append(got, fmt.Sprint(g.ask(a).status))
+					got = append(got, strconv.Itoa(g.ask(a).status))
 				}
 				if s := strings.Join(got, " "); s != tc.want {
 					t.Errorf("%s, want %s", s, tc.want)
