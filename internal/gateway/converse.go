@@ -111,6 +111,7 @@ func (x *exchange) followUp(turn llm.Turn, calls []llm.ToolCall) ([]byte, *fault
 func (x *exchange) relay() (llm.Turn, *fault.Error) {
 	f := x.flow
 	defer func() {
+		f.reader.Release()
 		turn := f.observer.Turn()
 		f.lease.Release(keypool.Usage{InputTokens: turn.Usage.Input + turn.Usage.CacheRead + turn.Usage.CacheWrite, OutputTokens: turn.Usage.Output})
 		if x.match.Bridged() {

@@ -9,11 +9,9 @@ const (
 	maxEvent = 32 << 20 // the largest event, and the largest JSON document shown whole
 	maxHeld  = 8 << 20  // the largest JSON document delivered as one event
 
-	firstBuf  = 8 << 10
-	opaqueBuf = 32 << 10
-	minRead   = 512
-	maxEmpty  = 100 // reads in a row that may bring neither bytes nor an error
-	maxNames  = 32
+	minRead  = 512
+	maxEmpty = 100 // reads in a row that may bring neither bytes nor an error
+	maxNames = 32
 )
 
 // Reader cuts one body into events. The raw bytes of the events it returns,
@@ -34,6 +32,7 @@ type Reader struct {
 	// event lie before start and stay untouched until the next read.
 	buf        []byte
 	start, end int
+	last       int // what the last read brought
 	hold, most int // maxHeld and maxEvent
 
 	sse   scanner
@@ -143,14 +142,14 @@ func (r *Reader) nextJSON() (Event, error) {
 }
 
 func (r *Reader) nextChunk() (Event, error) {
-	if len(r.buf) != opaqueBuf {
-		r.buf = make([]byte, opaqueBuf)
-	}
 	if r.err == nil {
 		r.wait()
 	}
 	r.start, r.end = 0, 0
 	if r.err == nil {
+		if len(r.buf) != largeBuf {
+			r.swap(largeBuf)
+		}
 		r.fill()
 	}
 	if r.end == 0 {
@@ -174,30 +173,37 @@ func (r *Reader) wait() {
 
 // compact moves the held bytes to the front when little room is left behind them.
 func (r *Reader) compact() {
-	if r.start == 0 || (r.start < r.end && len(r.buf)-r.end >= minRead) {
-		return
+	if r.start > 0 && (r.start == r.end || len(r.buf)-r.end < minRead) {
+		copy(r.buf, r.buf[r.start:r.end])
+		r.sse.shift(r.start)
+		r.end -= r.start
+		r.start = 0
 	}
-	copy(r.buf, r.buf[r.start:r.end])
-	r.sse.shift(r.start)
-	r.end -= r.start
-	r.start = 0
+	switch size := len(r.buf); {
+	case size < largeBuf && r.last > size/2: // more is likely to come at once
+		r.swap(largeBuf)
+	case size >= largeBuf && r.end == 0 && r.last < smallBuf/2: // a stream can be silent for long
+		r.swap(smallBuf)
+	}
 }
 
 // fill reads once, into a larger buffer if need be; it brings bytes, or an error
 // in r.err, or both.
 func (r *Reader) fill() {
 	if len(r.buf)-r.end < minRead {
-		size := max(firstBuf, 2*len(r.buf))
+		size := smallBuf
+		if len(r.buf) > 0 {
+			size = max(largeBuf, 2*len(r.buf))
+		}
 		// One byte beyond the limit must fit, to tell "at" from "over".
 		if size = min(size, r.most+minRead); size > len(r.buf) {
-			grown := make([]byte, size)
-			copy(grown, r.buf[:r.end])
-			r.buf = grown
+			r.swap(size)
 		}
 	}
 	for range maxEmpty {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
+		r.last = n
 		if r.err = err; n > 0 || err != nil {
 			return
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -356,6 +358,7 @@ func BenchmarkStreamOf100Events(b *testing.B) {
 				break
 			}
 		}
+		r.Release()
 	}
 }
 
@@ -368,4 +371,51 @@ func BenchmarkNext(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// rush brings a body in reads of changing size, from single bytes to all that fits.
+type rush struct {
+	body []byte
+	turn int
+}
+
+func (r *rush) Read(p []byte) (int, error) {
+	if len(r.body) == 0 {
+		return 0, io.EOF
+	}
+	r.turn++
+	n := copy(p, r.body[:min(len(r.body), []int{1, 300, 1 << 20, 1 << 20, 700, 3000}[r.turn%6])])
+	r.body = r.body[n:]
+	return n, nil
+}
+
+// Many readers share buffers; each must see its own body, whatever its rhythm.
+func TestBuffersAreNotShared(t *testing.T) {
+	t.Parallel()
+	var readers sync.WaitGroup
+	for i := range 8 {
+		readers.Go(func() {
+			event := []byte(strings.Replace(delta, "Hello", strings.Repeat(strconv.Itoa(i), 1+700*(i%3)), 1))
+			for _, f := range []wire.Framing{wire.SSE, wire.JSON, wire.Opaque} {
+				body := bytes.Repeat(event, 300)
+				r := wire.NewReader(f, &rush{body: body, turn: i})
+				for {
+					e, err := r.Next()
+					if err != nil {
+						break
+					}
+					if !bytes.HasPrefix(body, e.Raw) {
+						t.Errorf("reader %d, framing %d: an event is not its own", i, f)
+						return
+					}
+					body = body[len(e.Raw):]
+				}
+				if len(body) > 0 {
+					t.Errorf("reader %d, framing %d: %d bytes are missing", i, f, len(body))
+				}
+				r.Release()
+			}
+		})
+	}
+	readers.Wait()
 }
