@@ -51,8 +51,9 @@ const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
 	idleTimeout      = 90 * time.Second
-	idlePerHost      = 256
+	idlePerHost      = 4096
 	maxHeadBytes     = 1 << 20
+	readBuffer       = 16 << 10
 )
 
 // NewClient makes a Client. Loopback targets never go through the environment's
@@ -72,6 +73,7 @@ func NewClient(o Options) *Client {
 		MaxIdleConnsPerHost:    idlePerHost,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeadBytes,
+		ReadBufferSize:         readBuffer,
 	}}
 }
 
