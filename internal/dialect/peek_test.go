@@ -220,3 +220,28 @@ func BenchmarkPeek(b *testing.B) {
 		})
 	}
 }
+
+// The scan for the end of a string looks at several bytes at a time: each length,
+// with escapes at each place, must end where the byte by byte one does.
+func TestEndsOfStrings(t *testing.T) {
+	t.Parallel()
+	for n := range 200 {
+		for _, escape := range []string{`\"`, `\\`, `\\\"`, `\n`, `\\\\`} {
+			text := strings.Repeat("x", n) + escape + strings.Repeat("y", (n*7)%90)
+			for _, body := range []string{
+				`{"a":"` + text + `","model":"m"}`,
+				`{"a":"` + text + text + `","model":"m"}`,
+				`{"a":["` + text + `"],"model":"m"}`,
+			} {
+				if p, err := dialect.Peek([]byte(body)); err != nil || p.Model != "m" {
+					t.Fatalf("%s: %+v, %v", body, p, err)
+				}
+				for _, cut := range []string{body[:6+len(text)], body[:6+n+len(escape)]} {
+					if _, err := dialect.Peek([]byte(cut)); err == nil {
+						t.Fatalf("%s: no error", cut)
+					}
+				}
+			}
+		}
+	}
+}

@@ -167,20 +167,39 @@ func unclosed(i int) error {
 
 // stringEnd returns where the string that begins at i ends, behind its quote, or -1.
 func stringEnd(b []byte, i int) int {
-	for j := i + 1; ; j++ {
-		k := bytes.IndexByte(b[j:], '"')
-		if k < 0 {
+	from := i + 1
+	for j := from; ; j++ {
+		if j = quote(b, j); j < 0 {
 			return -1
 		}
-		j += k
 		n := j
-		for b[n-1] == '\\' { // ends at the opening quote at the latest
+		for n > from && b[n-1] == '\\' {
 			n--
 		}
 		if (j-n)%2 == 0 {
 			return j + 1
 		}
 	}
+}
+
+// quote returns where the next quote is at or after i, or -1. Where quotes stand
+// close together, as in code and in JSON within JSON, a call of bytes.IndexByte for
+// each would cost more than it finds.
+func quote(b []byte, i int) int {
+	for near := i + nearBy; i < near && i+8 <= len(b); i += 8 {
+		q := binary.LittleEndian.Uint64(b[i:]) ^ quotes
+		if hit := (q - ones) &^ q & highs; hit != 0 { // the lowest set bit marks the first quote
+			return i + bits.TrailingZeros64(hit)/8
+		}
+	}
+	if i >= len(b) {
+		return -1
+	}
+	k := bytes.IndexByte(b[i:], '"')
+	if k < 0 {
+		return -1
+	}
+	return i + k
 }
 
 func skipSpace(b []byte, i int) int {
@@ -202,6 +221,7 @@ const (
 	ones   = 0x0101010101010101
 	highs  = ones << 7
 	quotes = ones * '"'
+	nearBy = 24 // bytes
 	// A bracket or brace with the bits 0x26 set is 0x7F, and so are few others.
 	fold     = ones * 0x26
 	brackets = ones * 0x7F
