@@ -67,5 +67,7 @@ func (a *answer) readRest() {
 // header is the part of the answer's header that the client is shown. Like the
 // body it may quote a key.
 func (a *answer) header(m *upstream.Masker) http.Header {
-	return upstream.ClientHeader(a.resp, upstream.Rewrite{Pooled: true, Masker: m})
+	h := http.Header{}
+	upstream.ClientHeader(h, a.resp, upstream.Rewrite{Pooled: true, Masker: m})
+	return h
 }

@@ -118,7 +118,8 @@ func (x *exchange) byok() bool { return x.record.Principal.Credential == ledger.
 func (x *exchange) request(l *keypool.Lease) *upstream.Request {
 	r := &upstream.Request{
 		Method: x.r.Method, Path: x.match.Path, RawQuery: x.r.URL.RawQuery, Header: x.r.Header,
-		Body: x.body, Secret: l.Secret(), CallerHeader: x.record.Principal.Header,
+		Body: x.body, Owner: x.buffer, Secret: l.Secret(), CallerHeader: x.record.Principal.Header,
+		Repeatable: x.match.Inference || x.match.Idempotent,
 	}
 	if x.upload != nil {
 		r.Stream, r.Length = x.upload.reader, x.upload.length
@@ -188,7 +189,6 @@ func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lea
 	if rewrite.Pooled {
 		rewrite.Masker = x.target.Masker
 	}
-	header := upstream.ClientHeader(resp, rewrite)
-	x.out.prepare(resp.StatusCode, header, f.streamed(), cancel)
+	x.out.prepare(resp, rewrite, f.streamed(), cancel)
 	return f
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"keybridge/internal/fault"
+	"keybridge/internal/upstream"
 )
 
 const (
@@ -45,7 +46,7 @@ func (x *exchange) read() *fault.Error {
 	}
 	var begin []byte
 	if r.ContentLength <= keep {
-		body, err := readUpTo(x.source, r.ContentLength, keep)
+		body, err := x.readUpTo(r.ContentLength, keep)
 		switch over := int64(len(body)) > keep; {
 		case err != nil:
 			return bodyFault(err)
@@ -68,13 +69,13 @@ func (x *exchange) read() *fault.Error {
 }
 
 // readUpTo reads the whole body, or one byte over the limit if it is longer.
-func readUpTo(r io.Reader, length, limit int64) ([]byte, error) {
-	if length >= 0 {
-		buf := make([]byte, length)
-		_, err := io.ReadFull(r, buf)
-		return buf, err
+func (x *exchange) readUpTo(length, limit int64) ([]byte, error) {
+	if length < 0 {
+		return io.ReadAll(io.LimitReader(x.source, limit+1))
 	}
-	return io.ReadAll(io.LimitReader(r, limit+1))
+	x.buffer = upstream.NewBuffer(int(length))
+	_, err := io.ReadFull(x.source, x.buffer.Bytes)
+	return x.buffer.Bytes, err
 }
 
 func tooLarge(limit int64) *fault.Error {

@@ -16,6 +16,7 @@ import (
 	"keybridge/internal/fault"
 	"keybridge/internal/ledger"
 	"keybridge/internal/route"
+	"keybridge/internal/upstream"
 	"keybridge/keypool"
 	"keybridge/keypool/verdict"
 )
@@ -33,9 +34,10 @@ type exchange struct {
 	tally   *keypool.Tally
 
 	body   []byte
-	upload *upload  // set instead of body: may be sent once
-	source *patient // reads the client's body
-	flow   *flow    // the last answer that was committed
+	buffer *upstream.Buffer // what body was read into, if its length was known
+	upload *upload          // set instead of body: may be sent once
+	source *patient         // reads the client's body
+	flow   *flow            // the last answer that was committed
 	tooler dialect.Tooler
 	undo   []func() // what the attempts left open
 	abort  bool     // the started answer must not look complete
@@ -141,6 +143,7 @@ func (x *exchange) finish() {
 	caught := recover()
 	x.closeAttempts(len(x.undo))
 	x.source.stop(time.Time{})
+	x.buffer.Release()
 	x.tally.Close()
 	x.out.close()
 	x.record.End = time.Now()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"keybridge/internal/dialect"
+	"keybridge/internal/upstream"
 	"keybridge/internal/wire"
 )
 
@@ -42,7 +43,9 @@ type out struct {
 	splice dialect.Splicer // nil: the upstream's bytes as they are
 
 	status    int
-	header    http.Header
+	header    http.Header    // of the gateway's own answer
+	resp      *http.Response // else the upstream's
+	rewrite   upstream.Rewrite
 	started   bool // the head is written
 	committed bool // the turn's answer is the client's
 	complete  bool // the answer has ended well
@@ -69,11 +72,11 @@ func newOut(w http.ResponseWriter, r *http.Request, s Stream, ping []byte) *out 
 }
 
 // prepare takes the head of an answer that may become the client's.
-func (o *out) prepare(status int, h http.Header, streamed bool, cancel context.CancelCauseFunc) {
+func (o *out) prepare(resp *http.Response, w upstream.Rewrite, streamed bool, cancel context.CancelCauseFunc) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.started {
-		o.status, o.header = status, h
+		o.status, o.header, o.resp, o.rewrite = resp.StatusCode, nil, resp, w
 		o.pings = streamed && o.stream.Ping > 0 && len(o.ping) > 0
 	}
 	o.committed, o.held, o.heldSince = false, nil, time.Time{}
@@ -209,7 +212,10 @@ func (o *out) putHead() {
 	o.started = true
 	h := o.w.Header()
 	maps.Copy(h, o.header)
-	if _, ok := o.header["Content-Type"]; !ok {
+	if o.resp != nil {
+		upstream.ClientHeader(h, o.resp, o.rewrite)
+	}
+	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // else net/http would guess one
 	}
 	o.w.WriteHeader(o.status)
@@ -253,7 +259,7 @@ func (o *out) push() {
 func (o *out) whole(status int, h http.Header, body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.status, o.header = status, h
+	o.status, o.header, o.resp = status, h, nil
 	if !o.head {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}

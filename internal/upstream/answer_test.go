@@ -66,7 +66,8 @@ func TestClientHeader(t *testing.T) {
 				want[k] = from[k]
 			}
 			before := from.Clone()
-			got := upstream.ClientHeader(&http.Response{StatusCode: tt.status, Header: from}, tt.w)
+			got := http.Header{}
+			upstream.ClientHeader(got, &http.Response{StatusCode: tt.status, Header: from}, tt.w)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}

@@ -109,6 +109,7 @@ func (e *SendError) Unwrap() error { return e.Err }
 // before processing): it moves to another connection, a Body at most once.
 func (c *Client) Send(ctx context.Context, t *Target, r *Request) (*http.Response, error) {
 	f := &flight{}
+	f.written.Store(r.Repeatable)
 	req, err := c.build(ctx, t, r, f)
 	if err != nil {
 		return nil, sendError(t, r, f, err)
@@ -120,6 +121,7 @@ func (c *Client) Send(ctx context.Context, t *Target, r *Request) (*http.Respons
 		}
 		return nil, sendError(t, r, f, err)
 	}
+	c.learn(t.Base.Host, resp)
 	resp.Body = &discreet{resp.Body}
 	return resp, nil
 }
@@ -132,20 +134,20 @@ type flight struct {
 
 // trace fires before the first byte of the head is flushed, so written errs on
 // the side of true.
-func (c *Client) trace(ctx context.Context, host string, f *flight) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			if info.Reused {
-				return
-			}
-			if s, ok := info.Conn.(*tls.Conn); ok && s.ConnectionState().NegotiatedProtocol == "h2" {
-				c.http1.Delete(host)
-				return
-			}
-			c.http1.Store(host, struct{}{})
-		},
-		WroteHeaders: func() { f.written.Store(true) },
-	})
+func (f *flight) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { f.written.Store(true) }})
+}
+
+// learn remembers what a host's connections speak. A connection is used again only
+// after an answer on it.
+func (c *Client) learn(host string, resp *http.Response) {
+	_, known := c.http1.Load(host)
+	switch is := resp.ProtoMajor == 1; {
+	case is && !known:
+		c.http1.Store(host, struct{}{})
+	case !is && known:
+		c.http1.Delete(host)
+	}
 }
 
 func sendError(t *Target, r *Request, f *flight, err error) error {

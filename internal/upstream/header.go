@@ -64,6 +64,8 @@ var answerFates = map[string]fate{ //nolint:gochecknoglobals // a constant table
 	"Upgrade":           drop,
 }
 
+var identity = []string{"identity"} //nolint:gochecknoglobals // a constant header value
+
 // rateHeaders are the prefixes of what a provider says about one key's limits.
 var rateHeaders = []string{ //nolint:gochecknoglobals // a constant table
 	"X-Ratelimit-", "Anthropic-Ratelimit-", "Anthropic-Priority-", "Anthropic-Fast-", "X-Codex-",
@@ -88,7 +90,7 @@ func requestHeader(kind verdict.Family, r *Request) http.Header {
 		out[k] = v
 	}
 	// Secrets are searched for in answers, and errors are judged by their text.
-	out["Accept-Encoding"] = []string{"identity"}
+	out["Accept-Encoding"] = identity
 	if _, ok := out["User-Agent"]; !ok {
 		out["User-Agent"] = nil // else net/http adds its own
 	}
@@ -117,12 +119,12 @@ type Rewrite struct {
 	Masker *Masker
 }
 
-// ClientHeader returns the part of an answer's header that is the client's to
+// ClientHeader sets, in out, the part of an answer's header that is the client's to
 // see. Content-Length stays where it holds, for HEAD and 304 too, where it is
 // that of the body a GET would have.
-func ClientHeader(resp *http.Response, w Rewrite) http.Header {
+func ClientHeader(out http.Header, resp *http.Response, w Rewrite) {
 	named := connectionNamed(resp.Header)
-	out := make(http.Header, len(resp.Header))
+	var scratch []byte
 	for k, v := range resp.Header {
 		k = http.CanonicalHeaderKey(k)
 		f := answerFates[k]
@@ -132,12 +134,11 @@ func ClientHeader(resp *http.Response, w Rewrite) http.Header {
 		if f == drop || f == scoped && w.Pooled || named[k] || strings.HasPrefix(k, "Proxy-") {
 			continue
 		}
-		out[k] = w.Masker.values(v)
+		out[k], scratch = w.Masker.values(v, scratch)
 	}
 	if w.Edited || resp.StatusCode == http.StatusNoContent {
 		delete(out, "Content-Length")
 	}
-	return out
 }
 
 func isRateHeader(k string) bool {

@@ -122,16 +122,28 @@ func (m *Masker) Mask(body []byte) []byte {
 	return append(out, body[done:]...)
 }
 
-// values returns a header's values without the secrets. A nil Masker has none.
-func (m *Masker) values(vs []string) []string {
-	if m == nil {
-		return vs
+// values masks the values of a header: they are vs itself if there is no secret in
+// them. The scratch is for the next call.
+func (m *Masker) values(vs []string, scratch []byte) (masked []string, _ []byte) {
+	if m == nil || len(m.grams) == 0 {
+		return vs, scratch
 	}
-	out := make([]string, len(vs))
+	masked = vs
 	for i, v := range vs {
-		out[i] = string(m.Mask([]byte(v)))
+		if len(v) < shortest {
+			continue
+		}
+		scratch = append(scratch[:0], v...)
+		out := m.Mask(scratch)
+		if len(out) == len(v) && string(out) == v {
+			continue
+		}
+		if &masked[0] == &vs[0] {
+			masked = slices.Clone(vs)
+		}
+		masked[i] = string(out)
 	}
-	return out
+	return masked, scratch
 }
 
 // wholeEscapes widens a span that begins or ends inside a JSON escape: a secret's

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -20,9 +19,13 @@ type Request struct {
 	// Body is the whole body. Stream, if not nil, is sent instead, once, and not
 	// closed; it may still be read after Send until the answer's body is closed.
 	Body   []byte
+	Owner  *Buffer // of Body, kept while that is under way; may be nil
 	Stream io.Reader
 	Length int64 // of Stream; negative: unknown
 	Secret string
+	// Repeatable says that to send the request twice does no harm, so that nobody
+	// asks whether the upstream may have received it: SendError.Written is true.
+	Repeatable bool
 	// CallerHeader is empty for a pooled key. For a caller's own credential it is
 	// the header that came in, and the one the secret goes out in.
 	CallerHeader string
@@ -43,20 +46,23 @@ func (c *Client) build(ctx context.Context, t *Target, r *Request, f *flight) (*
 	case r.Stream != nil && r.Length != 0:
 		req.Body, req.ContentLength = io.NopCloser(r.Stream), max(r.Length, -1)
 	case r.Stream == nil && len(r.Body) > 0:
-		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.Body)), int64(len(r.Body))
+		req.Body, req.ContentLength = newBody(r.Body, r.Owner), int64(len(r.Body))
 		// Called only where net/http knows that the upstream did not take the
 		// request in. Once, because HTTP/2 would go on for a minute, unseen.
 		req.GetBody = func() (io.ReadCloser, error) {
-			f.written.Store(false)
+			f.written.Store(r.Repeatable)
 			if f.moved.Swap(true) {
 				return nil, errMovedTwice
 			}
-			return io.NopCloser(bytes.NewReader(r.Body)), nil
+			return newBody(r.Body, r.Owner), nil
 		}
 	default:
 		req.Body = c.noBody(r.Method, t.Base)
 	}
-	return req.WithContext(c.trace(ctx, t.Base.Host, f)), nil
+	if !r.Repeatable {
+		ctx = f.trace(ctx)
+	}
+	return req.WithContext(ctx), nil
 }
 
 // noBody returns the empty body of a request. On a kept-alive HTTP/1 connection

@@ -1,0 +1,88 @@
+package upstream
+
+import (
+	"bytes"
+	"io"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	smallestBuffer = 12 // as a power of two
+	largestBuffer  = 20 // beyond it buffers are not kept: they are rare, and much memory
+)
+
+var buffers [largestBuffer + 1]sync.Pool //nolint:gochecknoglobals // pools of *Buffer, by power of two
+
+// Buffer holds a request's body. Its memory serves another request once nobody
+// needs it: a transport can still be reading a body when the answer is through.
+type Buffer struct {
+	Bytes []byte
+	users atomic.Int32 // who made it, and the bodies under way that read it
+	power int          // 0: not kept
+}
+
+// NewBuffer makes a buffer of n bytes, which hold anything.
+func NewBuffer(n int) *Buffer {
+	power := max(smallestBuffer, bits.Len(uint(max(n, 1)-1))) //nolint:gosec // not negative
+	if power > largestBuffer {
+		b := &Buffer{Bytes: make([]byte, n)}
+		b.users.Store(1)
+		return b
+	}
+	b, ok := buffers[power].Get().(*Buffer)
+	if !ok {
+		b = &Buffer{Bytes: make([]byte, 1<<power), power: power}
+	}
+	b.Bytes = b.Bytes[:n]
+	b.users.Store(1)
+	return b
+}
+
+// Release says that its maker needs the buffer no more. A nil Buffer has none.
+func (b *Buffer) Release() {
+	if b != nil && b.users.Add(-1) == 0 && b.power > 0 {
+		buffers[b.power].Put(b)
+	}
+}
+
+// body is a request's body in memory. The transport may close it while another of
+// its goroutines reads; after Close nothing of the memory is touched.
+type body struct {
+	mu     sync.Mutex
+	r      bytes.Reader
+	owner  *Buffer // nil: the memory is nobody's to reuse
+	closed bool
+}
+
+func newBody(text []byte, owner *Buffer) *body {
+	b := &body{owner: owner}
+	b.r.Reset(text)
+	if owner != nil {
+		owner.users.Add(1)
+	}
+	return b
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, io.ErrClosedPipe
+	}
+	return b.r.Read(p)
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.closed = true
+		b.r.Reset(nil)
+		b.owner.Release()
+	}
+	return nil
+}
