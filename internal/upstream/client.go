@@ -121,6 +121,10 @@ func (c *Client) Send(ctx context.Context, t *Target, r *Request) (*http.Respons
 		}
 		return nil, sendError(t, r, f, err)
 	}
+	if resp.StatusCode == http.StatusSwitchingProtocols { // relayed, it would take the client's connection over
+		_ = resp.Body.Close()
+		return nil, sendError(t, r, f, errSwitched)
+	}
 	c.learn(t.Base.Host, resp)
 	resp.Body = &discreet{resp.Body}
 	return resp, nil
@@ -149,6 +153,8 @@ func (c *Client) learn(host string, resp *http.Response) {
 		c.http1.Delete(host)
 	}
 }
+
+var errSwitched = errors.New("the upstream switched protocols unasked")
 
 func sendError(t *Target, r *Request, f *flight, err error) error {
 	err = unquoted(err)

@@ -27,6 +27,9 @@ func TestSendErrors(t *testing.T) {
 	closed.Close()
 	reset := newRawServer(t, func(int) string { return "" })
 	garbage := newRawServer(t, func(int) string { return "no http: " + secret + " /x?token=query-secret-1\r\n\r\n" })
+	switched := newRawServer(t, func(int) string {
+		return "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"
+	})
 	badRead := errors.New("the client went away")
 	left := errors.New("left")
 	gone, cancel := context.WithCancelCause(t.Context())
@@ -47,6 +50,7 @@ func TestSendErrors(t *testing.T) {
 		{"refused", t.Context(), closed.target(t, verdict.OpenAI, ""), req(), false, syscall.ECONNREFUSED},
 		{"reset", t.Context(), reset.target(t, verdict.OpenAI, ""), req(), true, nil},
 		{"garbage", t.Context(), garbage.target(t, verdict.OpenAI, ""), req(), true, nil},
+		{"switched protocols", t.Context(), switched.target(t, verdict.OpenAI, ""), req(), true, nil},
 		{"bad path", t.Context(), closed.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "GET", Path: "/%zz"}, false, url.EscapeError("%zz")},
 		{"bad method", t.Context(), closed.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "G T", Path: "/"}, false, nil},
 		{"bad secret", t.Context(), closed.target(t, verdict.OpenAI, ""), &upstream.Request{Method: "GET", Secret: secret + "\n"}, false, nil},
