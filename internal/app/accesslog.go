@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"keybridge/internal/ledger"
 )
@@ -23,21 +24,35 @@ func (l accessLog) Attempted(e *ledger.Exchange, a *ledger.Attempt) {
 	}
 	l.log.LogAttrs(ctx, slog.LevelDebug, "attempt",
 		slog.String("id", e.ID), slog.String("provider", e.Provider), slog.String("key", a.Key), slog.String("hint", a.Hint),
-		slog.Int("status", a.Status), slog.String("action", a.Action), slog.String("reason", a.Reason), slog.Duration("duration", a.Duration))
+		slog.Int("status", a.Status), slog.String("action", a.Action), slog.String("reason", a.Reason), slog.Duration("duration", readable(a.Duration)))
 }
 
-// Finished implements ledger.Listener.
+// Finished implements ledger.Listener. What does not apply is left out.
 func (l accessLog) Finished(e *ledger.Exchange) {
-	ctx := context.Background()
-	if !l.log.Enabled(ctx, slog.LevelInfo) {
+	ctx, level := context.Background(), slog.LevelInfo
+	if e.Quiet {
+		level = slog.LevelDebug
+	}
+	if !l.log.Enabled(ctx, level) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 16)
-	attrs = append(attrs, slog.String("id", e.ID), slog.String("status", string(e.Status)), slog.Int("code", e.HTTPStatus),
-		slog.String("provider", e.Provider), slog.String("method", e.Method), slog.String("route", e.Route),
-		slog.String("model", clip(e.Model)), slog.Bool("stream", e.Stream),
-		slog.String("caller", e.Principal.Name), slog.String("credential", string(e.Principal.Credential)),
-		slog.Int("attempts", len(e.Attempts)), slog.Duration("duration", e.End.Sub(e.Start)))
+	text := func(name, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(name, value))
+		}
+	}
+	attrs = append(attrs, slog.String("id", e.ID), slog.String("status", string(e.Status)), slog.Int("code", e.HTTPStatus))
+	text("provider", e.Provider)
+	attrs = append(attrs, slog.String("method", e.Method))
+	text("route", e.Route)
+	text("model", clip(e.Model))
+	if e.Bridged {
+		attrs = append(attrs, slog.Bool("stream", e.Stream))
+	}
+	text("caller", e.Principal.Name)
+	text("credential", string(e.Principal.Credential))
+	attrs = append(attrs, slog.Int("attempts", len(e.Attempts)), slog.Duration("duration", readable(e.End.Sub(e.Start))))
 	if n := len(e.Attempts); n > 0 {
 		attrs = append(attrs, slog.String("key", e.Attempts[n-1].Key), slog.String("hint", e.Attempts[n-1].Hint))
 	}
@@ -47,7 +62,15 @@ func (l accessLog) Finished(e *ledger.Exchange) {
 	if e.Err != nil {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))
 	}
-	l.log.LogAttrs(ctx, slog.LevelInfo, "exchange", attrs...)
+	l.log.LogAttrs(ctx, level, "exchange", attrs...)
+}
+
+// readable drops the digits of a duration that say nothing.
+func readable(d time.Duration) time.Duration {
+	if d >= time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(10 * time.Microsecond)
 }
 
 // clip bounds what a client can write into a log line.

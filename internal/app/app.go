@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,9 +144,18 @@ func withDefaults(o Options) Options {
 func newLogger(w io.Writer, f config.Format, level slog.Leveler) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: level}
 	if f == config.JSON {
+		opts.ReplaceAttr = inSeconds
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// inSeconds writes durations as metrics have them: JSON would have a bare number of nanoseconds.
+func inSeconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	}
+	return a
 }
 
 // KeyPools lists the pools in use.
@@ -201,7 +211,11 @@ func (a *App) Start() error {
 func (a *App) serve(setting, address string, h http.Handler) error {
 	ln, err := a.o.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("%s: %s cannot be listened on: %w: free the port, or set another one", setting, address, err)
+		if e, ok := errors.AsType[*os.SyscallError](err); ok {
+			err = e.Err // the address is said already
+		}
+		return fmt.Errorf("%s: cannot listen on %s: %w: end what uses the port, or set another address (--%s, or %s in the configuration)",
+			setting, address, err, setting, setting)
 	}
 	a.addresses[setting] = ln.Addr()
 	base, cut := context.WithCancelCause(context.Background())

@@ -47,7 +47,7 @@ func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http
 	x := &exchange{
 		g: g, s: s, match: m, r: r, dialect: s.dialectFor(&m), tally: &keypool.Tally{},
 		record: &ledger.Exchange{
-			ID: newID(), Start: time.Now(), Provider: m.Provider, Route: m.Route, Method: r.Method, Bridged: m.Bridged(),
+			ID: newID(), Start: time.Now(), Provider: m.Provider, Route: m.Route, Method: r.Method, Bridged: m.Bridged(), Quiet: m.Quiet,
 		},
 	}
 	x.out = newOut(w, r, s.Stream, x.dialect.Ping().Raw)

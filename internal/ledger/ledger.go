@@ -53,6 +53,7 @@ type Exchange struct {
 	Bridged  bool // a dialect reads it (an interception); otherwise passthrough
 	Stream   bool
 	Model    string // as asked; chosen by the client, so never a label as it is
+	Quiet    bool   // a client's habit, refused as it expects: nothing to read about in the log
 
 	Attempts []Attempt
 	Turns    []llm.Turn

@@ -1,0 +1,81 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"keybridge/internal/config"
+	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAccessLog(t *testing.T) {
+	start := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	served := ledger.Exchange{
+		ID: "req_kb1", Start: start, End: start.Add(1234567 * time.Nanosecond), Status: ledger.Completed, HTTPStatus: 200,
+		Provider: "openai", Method: "POST", Route: "/v1/responses", Bridged: true, Stream: true, Model: "gpt-5-mini",
+		Principal: ledger.Principal{Name: "alice", Credential: ledger.Pooled, Secret: "sk-never"},
+		Attempts:  []ledger.Attempt{{Key: "k0", Hint: "sk-0...0000"}, {Key: "k1", Hint: "sk-1...1111"}},
+		Turns:     []llm.Turn{{Usage: llm.Usage{Input: 3, CacheRead: 4, Output: 5}}},
+	}
+	lost := ledger.Exchange{
+		ID: "req_kb2", Start: start, End: start.Add(75*time.Second + 123456789), Status: ledger.Failed, HTTPStatus: 404,
+		Method: "HEAD", Err: errors.New("not found"),
+	}
+	habit := lost
+	habit.Quiet = true
+	tests := []struct {
+		name     string
+		level    slog.Level
+		format   config.Format
+		exchange ledger.Exchange
+		want     string
+	}{
+		{
+			"served", slog.LevelInfo, config.Text, served,
+			"level=INFO msg=exchange id=req_kb1 status=completed code=200 provider=openai method=POST route=/v1/responses " +
+				"model=gpt-5-mini stream=true caller=alice credential=pooled attempts=2 duration=1.23ms key=k1 hint=sk-1...1111 " +
+				"input_tokens=7 output_tokens=5\n",
+		},
+		{
+			"what does not apply is left out", slog.LevelInfo, config.Text, lost,
+			"level=INFO msg=exchange id=req_kb2 status=failed code=404 method=HEAD attempts=0 duration=1m15.123s error=\"not found\"\n",
+		},
+		{
+			"JSON has seconds", slog.LevelInfo, config.JSON, lost,
+			`{"level":"INFO","msg":"exchange","id":"req_kb2","status":"failed","code":404,"method":"HEAD","attempts":0,"duration":75.123,"error":"not found"}` + "\n",
+		},
+		{"a habit is no news", slog.LevelInfo, config.Text, habit, ""},
+		{
+			"a habit while debugging", slog.LevelDebug, config.Text, habit,
+			"level=DEBUG msg=exchange id=req_kb2 status=failed code=404 method=HEAD attempts=0 duration=1m15.123s error=\"not found\"\n",
+		},
+		{"nothing below the level", slog.LevelWarn, config.Text, served, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var said bytes.Buffer
+			accessLog{newLogger(&said, tt.format, tt.level)}.Finished(&tt.exchange)
+			if diff := cmp.Diff(tt.want, string(withoutTime(said.Bytes()))); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// withoutTime cuts the time off a line of either format.
+func withoutTime(line []byte) []byte {
+	if rest, ok := bytes.CutPrefix(line, []byte(`{"time":`)); ok {
+		_, rest, _ = bytes.Cut(rest, []byte(","))
+		return append([]byte("{"), rest...)
+	}
+	if bytes.HasPrefix(line, []byte("time=")) {
+		_, line, _ = bytes.Cut(line, []byte(" "))
+	}
+	return line
+}
