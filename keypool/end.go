@@ -180,8 +180,11 @@ func (w *walk) exhausted(at time.Time, returns bool) error {
 	tell := p.book.tell(now)
 	p.book.mu.Unlock()
 	if tell {
-		p.log.LogAttrs(context.Background(), slog.LevelWarn, "pool exhausted",
-			slog.String("outcome", string(e.Outcome)), slog.Duration("retry_after", e.RetryAfter))
+		attrs := []slog.Attr{slog.String("outcome", string(e.Outcome))}
+		if returns {
+			attrs = append(attrs, slog.Duration("retry_after", e.RetryAfter.Round(time.Millisecond)))
+		}
+		p.log.LogAttrs(context.Background(), slog.LevelWarn, "pool exhausted", attrs...)
 	}
 	return e
 }
