@@ -5,6 +5,7 @@ package fault
 import (
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Code says what went wrong in the terms of the gateway. The table in Status
@@ -77,7 +78,7 @@ func (e *Error) Error() string {
 	if e.Err == nil {
 		return string(e.Code) + ": " + e.Public
 	}
-	return string(e.Code) + ": " + e.Public + ": " + e.Err.Error()
+	return string(e.Code) + ": " + strings.TrimSuffix(e.Public, ".") + ": " + e.Err.Error()
 }
 
 // Unwrap returns the private half.

@@ -79,7 +79,7 @@ func (x *exchange) readUpTo(length, limit int64) ([]byte, error) {
 }
 
 func tooLarge(limit int64) *fault.Error {
-	return fault.New(fault.TooLarge, "The request body is over the limit of %d bytes.", limit)
+	return fault.New(fault.TooLarge, "The request body is over the limit of %d bytes (limits in the gateway's configuration).", limit)
 }
 
 // bodyFault says what the caller did wrong that its body could not be read.

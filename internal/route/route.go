@@ -128,15 +128,20 @@ func (t *Table) Match(r *http.Request) (Match, *fault.Error) {
 // long matches below /{provider}.
 func (t *Table) long(r *http.Request, i int, rest string) (Match, *fault.Error) {
 	m := t.match(i)
-	if !t.providers[i].Enabled {
-		return m, disabled(m.Provider)
-	}
+	var e *endpoint
 	if below, ok := strings.CutPrefix(rest, "/v1"); ok && strings.HasPrefix(below, "/") {
-		if e := catalogueOf(m.Family).find(below); e != nil {
-			return m.at(e, r.Method, rest)
-		}
+		e = catalogueOf(m.Family).find(below)
 	}
-	return m, t.unknown(r, i, rest)
+	switch {
+	case !t.providers[i].Enabled:
+		if e != nil {
+			m.Route = e.pattern
+		}
+		return m, disabled(m.Provider)
+	case e == nil:
+		return m, t.unknown(r, i, rest)
+	}
+	return m.at(e, r.Method, rest)
 }
 
 // short matches below /v1, for the first enabled provider of the API that the path,
