@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 )
 
+// Buffers of other sizes are not kept: smaller ones cost little, larger ones are rare
+// and much memory. They are powers of two.
 const (
-	smallestBuffer = 12 // as a power of two
-	largestBuffer  = 20 // beyond it buffers are not kept: they are rare, and much memory
+	smallestBuffer = 15
+	largestBuffer  = 20
 )
 
 var buffers [largestBuffer + 1]sync.Pool //nolint:gochecknoglobals // pools of *Buffer, by power of two
@@ -25,11 +27,9 @@ type Buffer struct {
 
 // NewBuffer makes a buffer of n bytes, which hold anything.
 func NewBuffer(n int) *Buffer {
-	power := max(smallestBuffer, bits.Len(uint(max(n, 1)-1))) //nolint:gosec // not negative
-	if power > largestBuffer {
-		b := &Buffer{Bytes: make([]byte, n)}
-		b.users.Store(1)
-		return b
+	power := bits.Len(uint(max(n, 1) - 1)) //nolint:gosec // not negative
+	if power < smallestBuffer || power > largestBuffer {
+		return &Buffer{Bytes: make([]byte, n)}
 	}
 	b, ok := buffers[power].Get().(*Buffer)
 	if !ok {
@@ -42,7 +42,7 @@ func NewBuffer(n int) *Buffer {
 
 // Release says that its maker needs the buffer no more. A nil Buffer has none.
 func (b *Buffer) Release() {
-	if b != nil && b.users.Add(-1) == 0 && b.power > 0 {
+	if b != nil && b.power > 0 && b.users.Add(-1) == 0 {
 		buffers[b.power].Put(b)
 	}
 }
@@ -52,16 +52,17 @@ func (b *Buffer) Release() {
 type body struct {
 	mu     sync.Mutex
 	r      bytes.Reader
-	owner  *Buffer // nil: the memory is nobody's to reuse
+	owner  *Buffer
 	closed bool
 }
 
-func newBody(text []byte, owner *Buffer) *body {
+func newBody(text []byte, owner *Buffer) io.ReadCloser {
+	if owner == nil || owner.power == 0 {
+		return io.NopCloser(bytes.NewReader(text)) // net/http knows it, and sends it together with the head
+	}
 	b := &body{owner: owner}
 	b.r.Reset(text)
-	if owner != nil {
-		owner.users.Add(1)
-	}
+	owner.users.Add(1)
 	return b
 }
 

@@ -16,7 +16,7 @@ import (
 
 func TestBufferSizes(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{0, 1, 4096, 4097, 500_000, 1 << 20, 1<<20 + 1} {
+	for _, n := range []int{0, 1, 1 << 14, 1<<14 + 1, 500_000, 1 << 20, 1<<20 + 1} {
 		for range 3 {
 			b := upstream.NewBuffer(n)
 			if len(b.Bytes) != n {
