@@ -42,7 +42,10 @@ func (l accessLog) Finished(e *ledger.Exchange) {
 			attrs = append(attrs, slog.String(name, value))
 		}
 	}
-	attrs = append(attrs, slog.String("id", e.ID), slog.String("status", string(e.Status)), slog.Int("code", e.HTTPStatus))
+	attrs = append(attrs, slog.String("id", e.ID), slog.String("status", string(e.Status)))
+	if e.HTTPStatus != 0 { // a client may leave before it has any
+		attrs = append(attrs, slog.Int("code", e.HTTPStatus))
+	}
 	text("provider", e.Provider)
 	attrs = append(attrs, slog.String("method", e.Method))
 	text("route", e.Route)

@@ -27,6 +27,10 @@ func TestAccessLog(t *testing.T) {
 		ID: "req_kb2", Start: start, End: start.Add(75*time.Second + 123456789), Status: ledger.Failed, HTTPStatus: 404,
 		Method: "HEAD", Err: errors.New("not found"),
 	}
+	left := ledger.Exchange{
+		ID: "req_kb3", Start: start, End: start.Add(time.Second), Status: ledger.Cancelled, Method: "POST", Provider: "openai",
+		Err: errors.New("the client went away"),
+	}
 	habit := lost
 	habit.Quiet = true
 	tests := []struct {
@@ -49,6 +53,10 @@ func TestAccessLog(t *testing.T) {
 		{
 			"JSON has seconds", slog.LevelInfo, config.JSON, lost,
 			`{"level":"INFO","msg":"exchange","id":"req_kb2","status":"failed","code":404,"method":"HEAD","attempts":0,"duration":75.123,"error":"not found"}` + "\n",
+		},
+		{
+			"a client that left before any answer", slog.LevelInfo, config.Text, left,
+			"level=INFO msg=exchange id=req_kb3 status=cancelled provider=openai method=POST attempts=0 duration=1s error=\"the client went away\"\n",
 		},
 		{"a habit is no news", slog.LevelInfo, config.Text, habit, ""},
 		{
