@@ -250,8 +250,11 @@ func TestLoadStormBalances(t *testing.T) {
 	callers.Wait()
 	close(stop)
 	reloading.Wait()
+	s.mu.Lock() // a call whose client has left may still arrive
+	armed := maps.Clone(s.armed)
+	s.mu.Unlock()
 	t.Logf("seed %d: %d calls in %s: %d whole, %d errors, %d cancelled; %d reloads, %d refused; faults %v", stormSeed, stormCalls*stormTurns,
-		time.Since(began).Round(time.Millisecond), tally.whole.Load(), tally.failed.Load(), tally.cancelled.Load(), r.good, r.bad, s.armed)
+		time.Since(began).Round(time.Millisecond), tally.whole.Load(), tally.failed.Load(), tally.cancelled.Load(), r.good, r.bad, armed)
 	for name, n := range map[string]int64{
 		"whole answers": tally.whole.Load(), "errors": tally.failed.Load(), "cancelled calls": tally.cancelled.Load(),
 		"reloads": int64(r.good), "refused reloads": int64(r.bad),
