@@ -2,8 +2,9 @@ package wire
 
 import "sync"
 
-// A stream waits with a small buffer, so that a silent one costs little, and reads
-// what comes in a rush with a large one.
+// A body is read with a large buffer, so that what is there comes at once; a stream
+// that brings little at a time waits with a small one, so that a silent one costs
+// little.
 const (
 	smallBuf = 2 << 10
 	largeBuf = 32 << 10

@@ -191,9 +191,9 @@ func (r *Reader) compact() {
 // in r.err, or both.
 func (r *Reader) fill() {
 	if len(r.buf)-r.end < minRead {
-		size := smallBuf
-		if len(r.buf) > 0 {
-			size = max(largeBuf, 2*len(r.buf))
+		size := largeBuf
+		if len(r.buf) >= largeBuf {
+			size = 2 * len(r.buf)
 		}
 		// One byte beyond the limit must fit, to tell "at" from "over".
 		if size = min(size, r.most+minRead); size > len(r.buf) {
