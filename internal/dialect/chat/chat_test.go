@@ -164,3 +164,24 @@ func BenchmarkContent(b *testing.B) {
 }
 
 func FuzzObserve(f *testing.F) { dialecttest.Fuzz(f, chat.New()) }
+
+func BenchmarkBody(b *testing.B) {
+	body, err := os.ReadFile("testdata/completion.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := wire.Event{Raw: body, Data: body}
+	b.ReportAllocs()
+	for b.Loop() {
+		chat.New().Observe().Event(e)
+	}
+}
+
+func BenchmarkFirstChunk(b *testing.B) {
+	e := event(`{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1764000000,"model":"gpt-4.1","service_tier":"default",` +
+		`"choices":[{"index":0,"delta":{"content":"Hello, how are you today?"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"q8"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		chat.New().Observe().Event(e)
+	}
+}

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"cmp"
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
@@ -117,8 +118,19 @@ func (o *observer) choose(choices gjson.Result) (content bool) {
 		return false
 	}
 	choices.ForEach(func(_, choice gjson.Result) bool {
-		index := dialect.Count(choice.Get("index"))
-		reason := choice.Get("finish_reason").Str
+		var index int64
+		var reason string
+		choice.ForEach(func(name, v gjson.Result) bool {
+			switch name.Str {
+			case "index":
+				index = dialect.Count(v)
+			case "finish_reason":
+				reason = cmp.Or(v.Str, reason)
+			case "delta", "message":
+				content = content || speaks(v)
+			}
+			return true
+		})
 		o.saw(index, reason != "")
 		if reason != "" {
 			content = true
@@ -126,13 +138,16 @@ func (o *observer) choose(choices gjson.Result) (content bool) {
 				o.turn.Stop = reason
 			}
 		}
-		for _, part := range [...]string{"delta", "message"} {
-			choice.Get(part).ForEach(func(name, v gjson.Result) bool {
-				content = content || (name.Str != "role" && dialect.Says(v))
-				return !content
-			})
-		}
 		return true
+	})
+	return content
+}
+
+// speaks reports whether a message, or a part of one, holds anything of the model's.
+func speaks(message gjson.Result) (content bool) {
+	message.ForEach(func(name, v gjson.Result) bool {
+		content = name.Str != "role" && dialect.Says(v)
+		return !content
 	})
 	return content
 }
