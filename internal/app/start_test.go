@@ -202,7 +202,7 @@ func TestStartProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := app.Run(t.Context(), app.Options{ConfigPath: path, Env: func(string) (string, bool) { return "sk-any-key-at-all", true }})
-	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "free the port") {
+	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "end what uses the port") {
 		t.Errorf("a taken port: %v", err)
 	}
 	err = app.Run(t.Context(), app.Options{ConfigPath: filepath.Join(t.TempDir(), "none.yaml"), Env: func(string) (string, bool) { return "", false }})
