@@ -27,7 +27,7 @@ type Buffer struct {
 
 // NewBuffer makes a buffer of n bytes, which hold anything.
 func NewBuffer(n int) *Buffer {
-	power := bits.Len(uint(max(n, 1) - 1)) //nolint:gosec // not negative
+	power := bits.Len(uint(max(n, 1) - 1))
 	if power < smallestBuffer || power > largestBuffer {
 		return &Buffer{Bytes: make([]byte, n)}
 	}

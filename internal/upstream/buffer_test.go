@@ -2,11 +2,11 @@ package upstream_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -57,7 +57,7 @@ func TestBufferIsNotReusedWhileSent(t *testing.T) {
 		callers.Go(func() {
 			for j := range 40 {
 				b := upstream.NewBuffer(300_000)
-				of := fmt.Sprint(i)
+				of := strconv.Itoa(i)
 				copy(b.Bytes, bytes.Repeat([]byte(of), len(b.Bytes)))
 				r := &upstream.Request{
 					Method: "POST", Path: []string{"/read", "/early", "/break"}[j%3], Header: http.Header{"X-Byte": {of}},

@@ -27,9 +27,9 @@ func (r *Reader) swap(size int) {
 	var b []byte
 	switch size {
 	case smallBuf:
-		b = small.Get().(*[smallBuf]byte)[:] //nolint:forcetypeassert,errcheck // nothing else is put in
+		b = small.Get().(*[smallBuf]byte)[:] //nolint:forcetypeassert // nothing else is put in
 	case largeBuf:
-		b = large.Get().(*[largeBuf]byte)[:] //nolint:forcetypeassert,errcheck // nothing else is put in
+		b = large.Get().(*[largeBuf]byte)[:] //nolint:forcetypeassert // nothing else is put in
 	default:
 		b = make([]byte, size)
 	}
