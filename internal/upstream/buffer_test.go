@@ -58,7 +58,7 @@ func TestBufferIsNotReusedWhileSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // cut on purpose
+	defer resp.Body.Close()
 	<-answered
 	b.Release()
 	for range 16 { // a pool may give back another first
