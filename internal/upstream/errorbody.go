@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"keybridge/keypool"
 )
 
 const (
-	errorLimit = 64 << 10
-	errorTime  = 2 * time.Second
+	errorLimit = keypool.ErrorBodyLimit
+	errorTime  = keypool.ErrorBodyTime
 	zstdWindow = 8 << 20
 )
 
