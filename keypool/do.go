@@ -112,7 +112,7 @@ func (w *walk) take() (*Lease, *queued, []event) {
 	var q *queued
 	switch m, trying := w.pick(now); {
 	case m != nil:
-		l = w.lease(m, now)
+		l = w.lease(w.ownTurn(m, now), now)
 	case len(trying) > 0:
 		q = w.queue(trying, now)
 	}

@@ -55,6 +55,27 @@ func (w *walk) await(ctx context.Context, q *queued) error {
 	return context.Cause(ctx)
 }
 
+// ownTurn prefers the key whose turn this call has waited for to another one that
+// is to be tried, so that calls let go together do not take each other's.
+func (w *walk) ownTurn(best *member, now time.Time) *member {
+	model := clip(w.want.Model)
+	if w.turn == nil || best == nil || best.has(w.turn, model) || best.ready(model, now) != halfOpen {
+		return best
+	}
+	for _, m := range w.pool.members {
+		if m.has(w.turn, model) && w.asked[m.index] == unasked && !w.isOutside(m) && w.eligible(m, now) && m.ready(model, now) == halfOpen {
+			return m
+		}
+	}
+	return best
+}
+
+// has says that the block stands against the key for the model.
+func (m *member) has(b *block, model string) (found bool) {
+	m.blocks(model, func(own *block) { found = found || own == b })
+	return found
+}
+
 // passTurn lets the next in line try if this call, whose turn it was, does not.
 func (w *walk) passTurn(now time.Time) {
 	if w.turn != nil {
