@@ -9,6 +9,9 @@ import (
 // Usage is what a call used of its key.
 type Usage struct {
 	InputTokens, OutputTokens int64
+	// CachedTokens were read from the prompt cache or written to it: what another
+	// project would have to write anew.
+	CachedTokens int64
 }
 
 // Lease is the right to send one request with one key. It is judged once, when

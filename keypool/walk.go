@@ -11,6 +11,16 @@ import (
 type Want struct {
 	Model    string // as asked; "" if the request names none: then any key may serve it
 	Endpoint string // the route's pattern: a closed set
+	Caller   string // who is asking: those who wait are served in turns by caller
+	// Session names the conversation the call belongs to, which must be the caller's
+	// own and nobody else's; "" if it belongs to none.
+	Session string
+	Begins  bool // the call is the session's first: it goes by the strategy
+	// Pins are the ids of what the provider keeps and the call needs, such as files
+	// and earlier responses: only keys of the project that made them can serve it.
+	Pins      []string
+	CacheLife time.Duration // how long the provider keeps the session's prompt cached; zero: as its family does
+	Tokens    int64         // an estimate of what the call will use; zero: unknown
 	// Tally counts over all the calls of one client request. Nil: this call
 	// stands for itself.
 	Tally *Tally
