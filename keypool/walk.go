@@ -24,6 +24,8 @@ type Want struct {
 	// Tally counts over all the calls of one client request. Nil: this call
 	// stands for itself.
 	Tally *Tally
+	// Trail gets what is decided about the call. Nil: nobody asks.
+	Trail *Trail
 }
 
 // asked is what a walk knows of a key from asking it.

@@ -1,0 +1,116 @@
+package keypool
+
+import (
+	"time"
+
+	"keybridge/keypool/verdict"
+)
+
+// maxTrail bounds the decisions that one exchange keeps.
+const maxTrail = 256
+
+// Trail is the list of what was decided about one client request, and why. The
+// zero value is ready; so is nil, which keeps nothing. Like a Tally it is for one
+// request with all its calls, and for the goroutine that serves it. It holds no
+// secret, no hint and nothing a client has written.
+type Trail struct {
+	some [4]Decision // as many as a request without trouble needs, without an allocation
+	n    int         // how many of some
+	more []Decision  // all of them, once some is full
+	lost int
+}
+
+// Decision is one entry of a Trail.
+type Decision struct {
+	At     time.Time
+	Key    string        // the operator's name of the key; empty if it is about no single one
+	What   string        // what was decided: one of the words below
+	Why    string        // a word of a closed set; empty if there is nothing to say
+	Action string        // of a verdict
+	Scope  string        // of a verdict: whom it is about
+	Until  time.Time     // how long what it says holds; zero: unknown, or it does not end by itself
+	For    time.Duration // how long it took
+}
+
+// What can be decided.
+const (
+	Skipped   = "skipped"   // the key was passed over
+	Leased    = "leased"    // the key was handed out
+	Judged    = "verdict"   // what its answer was taken for
+	Waited    = "waited"    // the call stood in line
+	Resent    = "resend"    // the call paused before an upstream in trouble is asked again
+	Restarted = "restarted" // a key had come back: the call goes over the pool once more
+	Stayed    = "stayed"    // the session has its key
+	Moved     = "moved"     // the session leaves its key
+	Pinned    = "pinned"    // only the keys of one project can serve the call
+	Exhausted = "exhausted" // no key can serve the call
+)
+
+// Why a key is skipped, where no verdict.Reason says it.
+const (
+	WhyModels   = "models"   // it is not configured for the model
+	WhyDenied   = "denied"   // the provider does not let it use the model or the endpoint
+	WhyScope    = "scope"    // it shares the limits, or the project, of one that was refused
+	WhyTrial    = "trial"    // another call is trying it
+	WhyBenched  = "benched"  // the operator has taken it out
+	WhyDraining = "draining" // the operator lets it finish its sessions
+	WhyPinned   = "pinned"   // what the call needs is another project's
+	WhyFull     = "full"     // its limits have no room for the call
+	WhyLine     = "line"     // why a call is refused: too many wait already
+)
+
+// Decisions lists what was decided, in order. It is the trail's own: do not change
+// it, nor read it while a call goes on.
+func (t *Trail) Decisions() []Decision {
+	switch {
+	case t == nil:
+		return nil
+	case t.more != nil:
+		return t.more
+	}
+	return t.some[:t.n]
+}
+
+// Lost is how many decisions the trail had no room for.
+func (t *Trail) Lost() int {
+	if t == nil {
+		return 0
+	}
+	return t.lost
+}
+
+// Add appends a decision.
+func (t *Trail) Add(d Decision) {
+	switch {
+	case t == nil:
+	case t.more == nil && t.n < len(t.some):
+		t.some[t.n] = d
+		t.n++
+	case len(t.more) >= maxTrail:
+		t.lost++
+	case t.more == nil:
+		t.more = append(make([]Decision, 0, 4*len(t.some)), t.some[:]...)
+		t.more = append(t.more, d)
+	default:
+		t.more = append(t.more, d)
+	}
+}
+
+// Eventful says that the trail tells of more than one key which served at once.
+func (t *Trail) Eventful() bool {
+	leased := 0
+	for _, d := range t.Decisions() {
+		switch d.What {
+		case Leased:
+			leased++
+		case Judged:
+			if d.Action != verdict.Relay.String() {
+				return true
+			}
+		case Stayed, Pinned:
+		default:
+			return true
+		}
+	}
+	return leased != 1
+}
