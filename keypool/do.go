@@ -37,7 +37,7 @@ func (p *Pool) Do(ctx context.Context, want Want, attempt Attempt) error {
 		_, err := attempt(ctx, l)
 		return err
 	}
-	w := &walk{pool: p, want: want, unnamed: want.Model == "", asked: make([]asked, len(p.members))}
+	w := &walk{pool: p, want: want, unnamed: want.Model == ""}
 	if w.unnamed {
 		w.want.Model = want.Endpoint // what it is refused for is this route, not all that the key can do
 	}
@@ -143,7 +143,7 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 	case verdict.NextKey:
 		w.note(l.member, v, err)
 	case verdict.Resend:
-		w.asked[l.member.index] = failed
+		w.asked.set(l.member, failed)
 		w.failure = err
 		ends = w.resends == len(resendAfter)
 	}
@@ -152,7 +152,7 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 
 // note keeps what a walk must know of a key that could not serve.
 func (w *walk) note(m *member, v verdict.Verdict, err error) {
-	w.asked[m.index] = marked
+	w.asked.set(m, marked)
 	switch v.Mark {
 	case verdict.Deny:
 		w.denials = append(w.denials, m.denial(v, w.want))
@@ -162,7 +162,7 @@ func (w *walk) note(m *member, v verdict.Verdict, err error) {
 	case verdict.Cool, verdict.Condemn:
 		return
 	}
-	w.asked[m.index] = refused
+	w.asked.set(m, refused)
 	w.refusal = err
 	w.outside = append(w.outside, m.at(v.Scope.Level))
 }

@@ -97,7 +97,7 @@ func (w *walk) again(ctx context.Context) (*Lease, error) {
 	now := time.Now()
 	var again *member
 	for _, m := range w.pool.members {
-		if w.asked[m.index] == failed && m.ready(clip(w.want.Model), now) != blocked && (again == nil || m == w.last) {
+		if w.asked.of(m) == failed && m.ready(clip(w.want.Model), now) != blocked && (again == nil || m == w.last) {
 			again = m
 		}
 	}
@@ -140,7 +140,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // restart begins another walk of the same call. What was learned from the keys'
 // refusals stays evidence.
 func (w *walk) restart() {
-	clear(w.asked)
+	w.asked = asked{}
 	w.outside, w.toldDenied, w.refusal = nil, false, nil
 }
 
@@ -157,7 +157,7 @@ func (w *walk) eligible(m *member, now time.Time) bool {
 // since, or had before the answer to what was sent earlier.
 func (w *walk) cameBack(now time.Time) bool {
 	for _, m := range w.pool.members {
-		if w.asked[m.index] == marked && m.ready(clip(w.want.Model), now) <= halfOpen {
+		if w.asked.of(m) == marked && m.ready(clip(w.want.Model), now) <= halfOpen {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"net/http"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -12,6 +13,9 @@ type Usage struct {
 	// CachedTokens were read from the prompt cache or written to it: what another
 	// project would have to write anew.
 	CachedTokens int64
+	// CacheReadTokens are those of them that were read. Anthropic's rate limits do
+	// not count them.
+	CacheReadTokens int64
 }
 
 // Lease is the right to send one request with one key. It is judged once, when
@@ -39,6 +43,12 @@ func (l *Lease) Hint() string { return l.member.hint }
 
 // Sent is when the lease was handed out, which is when its request is sent.
 func (l *Lease) Sent() time.Time { return l.sent }
+
+// Observe learns from an answer's header which organization and project the key
+// belongs to and how much of its rate limits is left. Call it once for each answer,
+// whatever its status, when the head has arrived and before the answer is judged:
+// then what it says is about the whole organization.
+func (l *Lease) Observe(h http.Header) { l.observe(h) }
 
 // Judge remembers what the answer says of the key. Do judges by itself; Judge is
 // for those who commit an answer before their attempt returns, and for users

@@ -25,6 +25,7 @@ type Key struct {
 	Organization string   // limits are shared within one organization; empty: unknown, the key stands alone
 	Project      string   // or workspace; empty: unknown
 	Models       []string // the models it may serve, as path.Match patterns; empty: all
+	Weight       int      // its share of the calls under the strategy Weighted; 0 stands for 1
 }
 
 // Strategy is the order in which a walk asks the usable keys of a pool.
@@ -35,6 +36,8 @@ const (
 	Priority   Strategy = "priority"    // the first usable key in configured order
 	RoundRobin Strategy = "round_robin" // each call starts one key further
 	LeastBusy  Strategy = "least_busy"  // the usable key with the fewest calls in flight
+	Weighted   Strategy = "weighted"    // the usable keys in turns, each as often as its Weight says
+	Headroom   Strategy = "headroom"    // the usable key whose tightest rate limit has the most to spare
 )
 
 // Options describe a Pool.
@@ -90,6 +93,7 @@ type member struct {
 	organization     string
 	projectName      string
 	models           []string
+	weight           int
 	index            int
 	print            fingerprint
 	key              *domain
@@ -135,7 +139,7 @@ func New(o Options) (*Pool, error) {
 	for i, k := range o.Keys {
 		m := &member{
 			id: k.ID, secret: k.Secret, hint: Hint(k.Secret), organization: k.Organization, projectName: k.Project,
-			models: slices.Clone(k.Models), index: i, print: p.fingerprint(k.Secret),
+			models: slices.Clone(k.Models), weight: max(k.Weight, 1), index: i, print: p.fingerprint(k.Secret),
 		}
 		if m.id == "" {
 			m.id = fmt.Sprintf("key-%d", i+1)
@@ -162,7 +166,7 @@ func (o *Options) check() error {
 		return fmt.Errorf("keypool: provider %q: Options.Host is empty: keys are bound to a host", o.Provider)
 	}
 	switch o.Strategy {
-	case "", Priority, RoundRobin, LeastBusy:
+	case "", Priority, RoundRobin, LeastBusy, Weighted, Headroom:
 	default:
 		return fmt.Errorf("keypool: provider %q: unknown strategy %q", o.Provider, o.Strategy)
 	}
@@ -184,6 +188,9 @@ func (p *Pool) checkKeys() error {
 		}
 		if j, doubled := prints[m.print]; doubled {
 			return fmt.Errorf("keypool: provider %q: keys[%d] and keys[%d] have the same secret", p.provider, j, i)
+		}
+		if p.opts.Keys[i].Weight < 0 {
+			return fmt.Errorf("keypool: provider %q: keys[%d]: the weight %d is negative", p.provider, i, p.opts.Keys[i].Weight)
 		}
 		if !utf8.ValidString(m.id) {
 			return fmt.Errorf("keypool: provider %q: keys[%d]: the id %q is not valid UTF-8", p.provider, i, m.id)

@@ -63,7 +63,7 @@ func (w *walk) ownTurn(best *member, now time.Time) *member {
 		return best
 	}
 	for _, m := range w.pool.members {
-		if m.has(w.turn, model) && w.asked[m.index] == unasked && !w.isOutside(m) && w.eligible(m, now) && m.ready(model, now) == halfOpen {
+		if m.has(w.turn, model) && w.asked.of(m) == unasked && !w.isOutside(m) && w.eligible(m, now) && m.ready(model, now) == halfOpen {
 			return m
 		}
 	}

@@ -75,6 +75,7 @@ type domain struct {
 	recovered time.Time // when that last became Valid
 	inflight  int
 	served    uint64 // good answers
+	credit    int    // what weighted turns owe it
 }
 
 // block is what keeps a domain out, as a whole or for one model. A closed one is

@@ -29,6 +29,33 @@ type KeyStatus struct {
 	NextTry  time.Time
 	InFlight int    // leases not yet given back
 	Served   uint64 // good answers
+
+	Organization Membership
+	Project      Membership // or workspace
+	// Headroom is what the key's last answers said of its rate limits, sorted by
+	// model and limit. Keys of one organization share it.
+	Headroom []Room
+}
+
+// Membership is the organization or project of a key.
+type Membership struct {
+	// Name is as configured, else as the provider calls it; empty: unknown, the key
+	// stands alone.
+	Name string
+	// Evidence is "configured" or the header that told; empty: none.
+	Evidence string
+	// Shared are the other keys of the pool that belong to it, in configured order.
+	Shared []string
+}
+
+// Room is one rate limit as it was last reported.
+type Room struct {
+	Model          string
+	Limit          string // requests, tokens, input_tokens, output_tokens, project_tokens
+	Max, Remaining int64
+	Full           time.Time // when it is full again; zero: not told
+	Reported       time.Time
+	Estimate       int64 // what is left now: filled up since, less what is in flight
 }
 
 // Status reads the pool. That of a caller's own key has no keys to show.

@@ -1,9 +1,15 @@
 package keypool
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"keybridge/keypool/verdict"
 )
 
 func TestPriority(t *testing.T) {
@@ -62,5 +68,58 @@ func TestWalkBeginsAtAKeyWhoseTrialIsDue(t *testing.T) {
 			time.Sleep(time.Minute)
 			call(t, p, script{"k2": {good()}}, "k2", nil)
 		}
+	})
+}
+
+// The heavy key is spread among the light ones, and a key that is out leaves its
+// turns to the others.
+func TestWeighted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(3, func(o *Options) { o.Strategy, o.Keys[0].Weight = Weighted, 3 })
+		turns := func(n int) string {
+			var keys []string
+			for range n {
+				err := p.Do(t.Context(), Want{Model: "m"}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+					defer l.Release(Usage{})
+					keys = append(keys, l.Key())
+					return verdict.Success(), nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			return strings.Join(keys, " ")
+		}
+		for range 3 {
+			if got, want := turns(5), "k0 k1 k0 k2 k0"; got != want {
+				t.Errorf("took turns %s, want %s", got, want)
+			}
+		}
+		call(t, p, script{"k0": {limited(time.Minute)}, "k1": {good()}}, "k0 k1", nil)
+		if got, want := turns(4), "k2 k1 k2 k1"; got != want {
+			t.Errorf("without k0 took turns %s, want %s", got, want)
+		}
+		time.Sleep(time.Minute)
+		if got := turns(10); strings.Count(got, "k0") != 6 {
+			t.Errorf("with k0 back took turns %s, want 6 of k0", got)
+		}
+	})
+}
+
+func TestNegativeWeightIsRefused(t *testing.T) {
+	_, err := New(Options{Provider: "p", Family: verdict.OpenAI, Host: "h", Metrics: NoMetrics(), Strategy: Weighted, Keys: []Key{{Secret: "a", Weight: -1}}})
+	sameError(t, err, errors.New(`keypool: provider "p": keys[0]: the weight -1 is negative`))
+}
+
+func TestMoreKeysThanAWalkHoldsItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(70)
+		s, want := script{}, make([]string, 70)
+		for i := range 70 {
+			k := fmt.Sprintf("k%d", i)
+			s[k], want[i] = []reply{rejected()}, k
+		}
+		s["k69"] = []reply{good()}
+		call(t, p, s, strings.Join(want, " "), nil)
 	})
 }

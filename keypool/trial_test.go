@@ -119,7 +119,8 @@ func TestHalfOpenTurnThatIsNotTaken(t *testing.T) {
 		next := &queued{blocks: []*block{b}, turn: make(chan struct{})}
 		b.waiters = []*queued{next}
 		// This call was first in line, but it may not have k0 any more.
-		w := &walk{pool: p, want: Want{Model: "m"}, asked: []asked{refused, unasked}, turn: b}
+		w := &walk{pool: p, want: Want{Model: "m"}, turn: b}
+		w.asked.set(p.members[0], refused)
 		if l, _, _ := w.take(); l.Key() != "k1" {
 			t.Errorf("asked %s", l.Key())
 		}

@@ -1,7 +1,6 @@
 package keypool
 
 import (
-	"slices"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -28,15 +27,44 @@ type Want struct {
 	Trail *Trail
 }
 
-// asked is what a walk knows of a key from asking it.
-type asked uint8
+// told is what a walk knows of a key from asking it.
+type told uint8
 
 const (
-	unasked asked = iota
-	marked        // the answer spoke against the key
-	refused       // the answer spoke against the request
-	failed        // the upstream failed: it may be asked again
+	unasked told = iota
+	marked       // the answer spoke against the key
+	refused      // the answer spoke against the request
+	failed       // the upstream failed: it may be asked again
 )
+
+// asked holds what the keys of a pool have told a walk. The first are in the walk
+// itself, so that a call allocates nothing for them.
+type asked struct {
+	few  [64]told
+	many []told // the others; as long as needed
+}
+
+func (a *asked) of(m *member) told {
+	if m.index < len(a.few) {
+		return a.few[m.index]
+	}
+	if i := m.index - len(a.few); i < len(a.many) {
+		return a.many[i]
+	}
+	return unasked
+}
+
+func (a *asked) set(m *member, t told) {
+	if m.index < len(a.few) {
+		a.few[m.index] = t
+		return
+	}
+	i := m.index - len(a.few)
+	for len(a.many) <= i {
+		a.many = append(a.many, unasked)
+	}
+	a.many[i] = t
+}
 
 // walk is one upstream call's way through the pool.
 type walk struct {
@@ -46,7 +74,7 @@ type walk struct {
 	// unnamed says that the request names no model: want has its endpoint instead.
 	unnamed bool
 
-	asked      []asked
+	asked      asked
 	outside    []*domain // scopes this request need not be asked in again
 	denials    []denial
 	suspects   []suspect
@@ -68,55 +96,6 @@ type suspect struct {
 	member *member
 	sent   time.Time
 	status int
-}
-
-// pick chooses the next key under the book's lock: a key whose trial is due, else
-// by the strategy one that is free, else one whose trial has had its time. Without
-// any of them it gives the trials that keep keys from this call.
-func (w *walk) pick(now time.Time) (m *member, trying []*block) {
-	var best, tried *member
-	model := clip(w.want.Model)
-	members := w.pool.members
-	for i, at := 0, w.start; i < len(members); i, at = i+1, at+1 {
-		if at == len(members) {
-			at = 0
-		}
-		c := members[at]
-		if w.asked[at] != unasked || w.isOutside(c) || !w.eligible(c, now) {
-			continue
-		}
-		r := free
-		if w.pool.book.trouble > 0 {
-			r = c.ready(model, now)
-		} else if w.pool.opts.Strategy != LeastBusy {
-			return c, nil // no trial can be due
-		}
-		switch r {
-		case due:
-			return c, nil
-		case free, halfOpen:
-			best = w.better(best, c)
-		case busy:
-			if b := c.tried(model); w.patienceWith(b, now) <= 0 {
-				tried = w.better(tried, c)
-			} else if !slices.Contains(trying, b) {
-				trying = append(trying, b)
-			}
-		case blocked:
-		}
-	}
-	if best == nil {
-		best = tried
-	}
-	return best, trying
-}
-
-// better compares two usable keys, the first found before the second.
-func (w *walk) better(a, b *member) *member {
-	if a == nil || (w.pool.opts.Strategy == LeastBusy && b.key.inflight < a.key.inflight) {
-		return b
-	}
-	return a
 }
 
 // tried is the block of a busy key on which the latest trial runs.
@@ -149,7 +128,7 @@ func (w *walk) pickDenied(now time.Time) *member {
 		return nil
 	}
 	for _, m := range w.pool.members {
-		if w.asked[m.index] == unasked && !w.isOutside(m) && w.admits(m) &&
+		if w.asked.of(m) == unasked && !w.isOutside(m) && w.admits(m) &&
 			w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now) && m.ready(clip(w.want.Model), now) <= halfOpen {
 			return m
 		}
@@ -177,7 +156,7 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 		w.pool.book.series.failover(w.reason)
 	}
 	w.last = m
-	if w.asked[m.index] == unasked {
+	if w.asked.of(m) == unasked {
 		w.handed++
 	}
 	return l

@@ -121,7 +121,7 @@ var poolMutants = []mutant{
 		"keypool TestNoConvictionWithoutAServedRequest",
 	},
 	{
-		"the third key is never asked", "keypool/walk.go",
+		"the third key is never asked", "keypool/order.go",
 		"i < len(members); i, at = i+1, at+1 {",
 		"i < min(len(members), 2); i, at = i+1, at+1 {",
 		"keypool TestWorkedExample",

@@ -1,0 +1,105 @@
+package keypool
+
+import (
+	"slices"
+	"time"
+)
+
+// pick chooses the next key under the book's lock: a key whose trial is due, else
+// by the strategy one that is free, else one whose trial has had its time. Without
+// any of them it gives the trials that keep keys from this call.
+func (w *walk) pick(now time.Time) (m *member, trying []*block) {
+	model := clip(w.want.Model)
+	members := w.pool.members
+	calm := w.pool.book.trouble == 0
+	first := w.pool.opts.Strategy == Priority || w.pool.opts.Strategy == RoundRobin
+	var best, tried choice
+	for i, at := 0, w.start; i < len(members); i, at = i+1, at+1 {
+		if at == len(members) {
+			at = 0
+		}
+		c := members[at]
+		if !w.askable(c, now) {
+			continue
+		}
+		r := free
+		if !calm {
+			r = c.ready(model, now)
+		} else if first {
+			return c, nil // no trial can be due
+		}
+		switch r {
+		case due:
+			return c, nil
+		case free, halfOpen:
+			w.weigh(&best, c, now)
+		case busy:
+			if b := c.tried(model); w.patienceWith(b, now) <= 0 {
+				w.weigh(&tried, c, now)
+			} else if !slices.Contains(trying, b) {
+				trying = append(trying, b)
+			}
+		case blocked:
+		}
+	}
+	if best.member == nil {
+		return tried.member, trying
+	}
+	if w.pool.opts.Strategy == Weighted {
+		return w.byTurns(model, now), trying
+	}
+	return best.member, trying
+}
+
+// askable says that the walk may still ask the key, were it not out.
+func (w *walk) askable(m *member, now time.Time) bool {
+	return w.asked.of(m) == unasked && !w.isOutside(m) && w.eligible(m, now)
+}
+
+// choice is the best key found so far.
+type choice struct {
+	member *member
+	spare  float64 // under Headroom
+}
+
+// weigh takes the key for the choice if the strategy prefers it to the one found
+// before it.
+func (w *walk) weigh(c *choice, m *member, now time.Time) {
+	switch w.pool.opts.Strategy {
+	case Headroom:
+		s := w.spare(m, now)
+		if c.member == nil || s > c.spare || s >= c.spare && m.key.inflight < c.member.key.inflight {
+			c.member, c.spare = m, s
+		}
+	case LeastBusy:
+		if c.member == nil || m.key.inflight < c.member.key.inflight {
+			c.member = m
+		}
+	case Priority, RoundRobin, Weighted:
+		if c.member == nil {
+			c.member = m
+		}
+	}
+}
+
+// byTurns is smooth weighted round robin: each usable key gains its weight, and the
+// one that has gained the most pays for all. Heavy keys are thus spread among the
+// light ones instead of taking their turns in a row.
+func (w *walk) byTurns(model string, now time.Time) *member {
+	var best *member
+	total := 0
+	for _, m := range w.pool.members {
+		if !w.askable(m, now) || m.ready(model, now) > halfOpen {
+			continue
+		}
+		m.key.credit += m.weight
+		total += m.weight
+		if best == nil || m.key.credit > best.key.credit {
+			best = m
+		}
+	}
+	if best != nil {
+		best.key.credit -= total
+	}
+	return best
+}
