@@ -59,7 +59,7 @@ type commands struct {
 	Serve struct {
 		Config *string `placeholder:"FILE" help:"Configuration file in YAML. Without it the keys come from the environment."`
 		Listen *string `placeholder:"HOST:PORT" help:"Where clients connect, in the place of what is configured. Port 0 takes a free one, which the greeting names."`
-		Admin  *string `placeholder:"HOST:PORT" help:"Where metrics and health are, in the place of what is configured. Always a loopback address."`
+		Admin  *string `placeholder:"HOST:PORT" help:"Where the operator's side is (metrics, health, pools), in the place of what is configured."`
 	} `cmd:"" default:"withargs" help:"Run the gateway (this is what happens without a command). Ctrl-C lets running requests end; again stops at once. SIGHUP reads the configuration file again."`
 	Check struct {
 		File string `arg:"" help:"Configuration file in YAML."`

@@ -1,5 +1,6 @@
 // Package admin serves the operator's side: metrics, health, readiness, reload,
-// and what else is mounted. It answers this machine only.
+// the key pools, and what else is mounted. Without a token it answers this machine
+// only.
 package admin
 
 import (
@@ -7,18 +8,18 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
-
-	"keybridge/internal/auth"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Options are what the handler shows and does. All but Mounts are required.
+// Options are what the handler shows and does. All but Token and Mounts are required.
 type Options struct {
+	// Token is what a request must present, asked for each. Nil or "": nothing, and
+	// only local programs are answered.
+	Token    func() string
 	Gatherer prometheus.Gatherer
 	// Ready returns what the gateway still waits for or why it no longer takes
 	// requests ("starting", "draining"); nil when it is ready.
@@ -51,10 +52,6 @@ func New(o Options) http.Handler {
 		answer(w, http.StatusOK, "ready")
 	})
 	mux.HandleFunc("POST /-/reload", func(w http.ResponseWriter, r *http.Request) {
-		if remote(r) {
-			answer(w, http.StatusForbidden, "The configuration can only be reloaded from this machine.")
-			return
-		}
 		if err := o.Reload(); err != nil {
 			answer(w, http.StatusInternalServerError, "The configuration was not reloaded, the old one stays in force:\n"+err.Error())
 			return
@@ -78,24 +75,10 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, page)
 	})
-	return local(mux)
-}
-
-// local lets only local programs through.
-func local(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if f := auth.LocalOnly(r); f != nil {
-			answer(w, f.Status(), "The operator's side answers local programs only: use http://127.0.0.1 or http://localhost, and no other site's page.")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// remote says whether the connection is known to come from another machine.
-func remote(r *http.Request) bool {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && !from.Addr().Unmap().IsLoopback() // a local socket has no such address
+	if o.Token == nil {
+		o.Token = func() string { return "" }
+	}
+	return guard(mux, o.Token)
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

@@ -140,20 +140,3 @@ func TestBrokenCollectorIsLogged(t *testing.T) {
 		t.Errorf("log %q does not tell what broke", s.log)
 	}
 }
-
-func TestReloadFromElsewhere(t *testing.T) {
-	for from, status := range map[string]int{"192.0.2.1:5": 403, "[2001:db8::1]:5": 403, "127.0.0.1:5": 200, "[::1]:5": 200, "[::ffff:127.0.0.1]:5": 200, "@": 200, "pipe": 200} {
-		reloads := 0
-		h := New(Options{
-			Gatherer: prometheus.NewRegistry(), Ready: func() error { return nil },
-			Reload: func() error { reloads++; return nil }, Log: slog.New(slog.DiscardHandler),
-		})
-		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:8788/-/reload", nil)
-		r.RemoteAddr = from
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if w.Code != status || reloads != map[int]int{200: 1}[status] {
-			t.Errorf("from %s: %d and %d reloads, want %d", from, w.Code, reloads, status)
-		}
-	}
-}

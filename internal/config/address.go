@@ -17,8 +17,8 @@ func (d *decoder) checkAddresses(c *Config) {
 	if okListen && !listen.loopback && !d.written("tokens[0]") {
 		d.report("listen", "other machines can reach %s, and no token is configured: add tokens, or listen on 127.0.0.1", c.Listen)
 	}
-	if okAdmin && !admin.loopback {
-		d.report("admin", "must be a loopback address like 127.0.0.1:8788: nothing asks for a token there yet, so other machines must not reach it")
+	if okAdmin && !admin.loopback && !d.written("admin_token") {
+		d.report("admin", "other machines can reach %s, and no admin_token is configured: add admin_token, or listen on 127.0.0.1", c.Admin)
 	}
 	if okListen && okAdmin && listen.port == admin.port && admin.port != 0 && (listen.host == admin.host || listen.any) {
 		at := "admin"
@@ -47,6 +47,9 @@ func (c *Config) Override(listen, admin string) error {
 	}
 	if len(c.Tokens) > 0 {
 		d.lines["tokens[0]"] = 0
+	}
+	if !c.AdminToken.IsZero() {
+		d.lines["admin_token"] = 0
 	}
 	d.checkAddresses(c)
 	if len(d.problems) == 0 {

@@ -26,7 +26,11 @@ type Env = func(name string) (value string, ok bool)
 // reference resolved, every rule checked.
 type Config struct {
 	Listen string // host:port of the gateway
-	Admin  string // host:port of metrics and health; always loopback
+	Admin  string // host:port of the operator's side; loopback, unless AdminToken is set
+	// AdminToken is what the operator's side asks for. Zero: nothing, and Admin is
+	// loopback.
+	AdminToken       secret.Value
+	AdminTokenSource string // the reference it came from, a literal masked
 	// DataDir is an absolute path that need not exist. Empty: no user data
 	// directory is known and none was configured.
 	DataDir string
@@ -83,6 +87,7 @@ type Provider struct {
 	Enabled  bool
 	BaseURL  *url.URL // without a slash at the end, user, query or fragment
 	Strategy Strategy
+	Affinity Affinity
 	Probe    Probe
 	MaxWait  time.Duration // how long a call waits for a key to come back; zero: not at all
 	Keys     []Key         // none: it serves only callers who bring their own key
@@ -96,6 +101,17 @@ const (
 	Priority   Strategy = "priority"
 	RoundRobin Strategy = "round_robin"
 	LeastBusy  Strategy = "least_busy"
+	Weighted   Strategy = "weighted"
+	Headroom   Strategy = "headroom"
+)
+
+// Affinity says whether a conversation stays with its key.
+type Affinity string
+
+// The affinities.
+const (
+	AffinityAuto Affinity = "auto" // where the keys do not share one prompt cache
+	AffinityOff  Affinity = "off"
 )
 
 // Probe says whether rejected keys are tried in the background.
@@ -115,6 +131,7 @@ type Key struct {
 	Organization string
 	Project      string
 	Models       []string // path.Match patterns; none: every model
+	Weight       int      // its share under Weighted; at least 1
 }
 
 // maxFile bounds a configuration file.
@@ -173,13 +190,18 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 
 // FromEnvironment is the configuration without a file: a provider for
 // OPENAI_API_KEY and OPENAI_API_KEYS, another for ANTHROPIC_API_KEY and
-// ANTHROPIC_API_KEYS, each of which may hold several keys, and KEYBRIDGE_TOKEN as
-// the token. A provider without keys is left out, so there may be none.
+// ANTHROPIC_API_KEYS, each of which may hold several keys, KEYBRIDGE_TOKEN as the
+// token and KEYBRIDGE_ADMIN_TOKEN as the operator's. A provider without keys is left out, so there may be none.
 func FromEnvironment(env Env) *Config {
 	c := defaults(env)
 	if v, ok := env("KEYBRIDGE_TOKEN"); ok {
 		if v = strings.TrimSpace(v); v != "" {
 			c.Tokens = []Token{{Name: "keybridge_token", Secret: secret.New(v), Source: "env:KEYBRIDGE_TOKEN"}}
+		}
+	}
+	if v, ok := env("KEYBRIDGE_ADMIN_TOKEN"); ok {
+		if v = strings.TrimSpace(v); v != "" {
+			c.AdminToken, c.AdminTokenSource = secret.New(v), "env:KEYBRIDGE_ADMIN_TOKEN"
 		}
 	}
 	for _, kind := range []verdict.Family{verdict.OpenAI, verdict.Anthropic} {
@@ -207,7 +229,7 @@ func environmentKeys(variable string, env Env) []Key {
 		if len(values) > 1 || strings.HasSuffix(variable, "S") {
 			id += "-" + strconv.Itoa(i+1)
 		}
-		keys = append(keys, Key{ID: id, Secret: secret.New(v), Source: source})
+		keys = append(keys, Key{ID: id, Secret: secret.New(v), Source: source, Weight: 1})
 	}
 	return keys
 }

@@ -260,6 +260,19 @@ func (d *decoder) size(p *int64, least int64) setting {
 	}}
 }
 
+// number is a whole number from least to most.
+func (d *decoder) number(p *int, least, most int64) setting {
+	about := &schema{Type: "integer", Minimum: &least, Maximum: &most, Default: *p}
+	return setting{schema: about, read: func(n ast.Node, at string) {
+		v, err := strconv.ParseInt(scalar(n), 10, 32)
+		if _, whole := n.(*ast.IntegerNode); !whole || err != nil || v < least || v > most {
+			d.report(at, "is not a whole number from %d to %d: write one, without quotes", least, most)
+			return
+		}
+		*p = int(v)
+	}}
+}
+
 // scalar is the text of a single value as it is written; "" for anything else.
 func scalar(n ast.Node) string {
 	switch n := n.(type) {

@@ -38,10 +38,11 @@ func TestFromEnvironment(t *testing.T) {
 			name: "several keys, one of them twice",
 			env: map[string]string{
 				"ANTHROPIC_API_KEYS": "a1, a2\na1,a3", "ANTHROPIC_API_KEY": "a3", "OPENAI_API_KEYS": "sk-1",
-				"KEYBRIDGE_TOKEN": "open sesame", "HOME": "/home/operator", "XDG_DATA_HOME": "/data",
+				"KEYBRIDGE_TOKEN": "open sesame", "KEYBRIDGE_ADMIN_TOKEN": " abracadabra\n", "HOME": "/home/operator", "XDG_DATA_HOME": "/data",
 			},
 			want: []string{
 				"127.0.0.1:8787", "/data/keybridge",
+				"admin token abracadabra env:KEYBRIDGE_ADMIN_TOKEN",
 				"token keybridge_token=open sesame env:KEYBRIDGE_TOKEN",
 				"openai openai true priority auto https://api.openai.com/v1", "openai_api_keys-1=sk-1 env:OPENAI_API_KEYS",
 				"anthropic anthropic true priority auto https://api.anthropic.com",
@@ -65,6 +66,9 @@ func TestFromEnvironment(t *testing.T) {
 				return v, ok
 			})
 			got := []string{c.Listen, c.DataDir}
+			if !c.AdminToken.IsZero() {
+				got = append(got, "admin token "+c.AdminToken.Reveal()+" "+c.AdminTokenSource)
+			}
 			for _, k := range c.Tokens {
 				got = append(got, fmt.Sprintf("token %s=%s %s", k.Name, k.Secret.Reveal(), k.Source))
 			}

@@ -18,6 +18,7 @@ func TestOverride(t *testing.T) {
 	tests := []struct {
 		name          string
 		token         string
+		adminToken    string
 		listen, admin string
 		want          []string // listen, admin
 		problems      string
@@ -32,15 +33,18 @@ func TestOverride(t *testing.T) {
 		{name: "the admin's configured port", listen: "127.0.0.1:8788", problems: "command line: --listen" + same},
 		{name: "the clients' configured port", admin: "127.0.0.1:8787", problems: "command line: --admin" + same},
 		{name: "no addresses", listen: "8787", admin: "x", problems: "command line: --listen" + shape + "\ncommand line: --admin" + shape},
+		{name: "open admin with a token", adminToken: "abracadabra", admin: ":9", want: []string{"127.0.0.1:8787", ":9"}},
 		{
 			name: "open admin", token: "open sesame", admin: "0.0.0.0:9",
-			problems: "command line: --admin: must be a loopback address like 127.0.0.1:8788: nothing asks for a token there yet, so other machines must not reach it",
+			problems: "command line: --admin: other machines can reach 0.0.0.0:9, and no admin_token is configured: add admin_token, or listen on 127.0.0.1",
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := config.FromEnvironment(func(name string) (string, bool) { return tt.token, name == "KEYBRIDGE_TOKEN" })
+			c := config.FromEnvironment(func(name string) (string, bool) {
+				return map[string]string{"KEYBRIDGE_TOKEN": tt.token, "KEYBRIDGE_ADMIN_TOKEN": tt.adminToken}[name], true
+			})
 			problems := ""
 			if err := c.Override(tt.listen, tt.admin); err != nil {
 				problems = err.Error()

@@ -14,6 +14,7 @@ type (
 	printed struct {
 		Listen    string            `yaml:"listen"`
 		Admin     string            `yaml:"admin"`
+		Token     string            `yaml:"admin_token,omitempty"`
 		DataDir   string            `yaml:"data_dir"`
 		Tokens    []string          `yaml:"tokens"`
 		Log       printedLog        `yaml:"log"`
@@ -42,6 +43,7 @@ type (
 		Enabled  bool         `yaml:"enabled"`
 		BaseURL  string       `yaml:"base_url"`
 		Strategy string       `yaml:"strategy"`
+		Affinity string       `yaml:"affinity"`
 		Probe    string       `yaml:"probe"`
 		MaxWait  string       `yaml:"max_wait"`
 		Keys     []printedKey `yaml:"keys"`
@@ -52,6 +54,7 @@ type (
 		Organization string   `yaml:"organization,omitempty"`
 		Project      string   `yaml:"project,omitempty"`
 		Models       []string `yaml:"models,omitempty"`
+		Weight       int      `yaml:"weight,omitempty"`
 	}
 )
 
@@ -60,7 +63,7 @@ type (
 // literal one only literal:*** is left, which Parse asks to be filled in.
 func (c *Config) WriteTo(w io.Writer) (int64, error) {
 	p := printed{
-		Listen: c.Listen, Admin: c.Admin, DataDir: c.DataDir,
+		Listen: c.Listen, Admin: c.Admin, Token: c.AdminTokenSource, DataDir: c.DataDir,
 		Tokens: []string{}, Providers: []printedProvider{},
 		Log:    printedLog{Level: strings.ToLower(c.Log.Level.String()), Format: string(c.Log.Format)},
 		Limits: printedLimits{MaxBody: sizeText(c.Limits.MaxBody), MaxUpload: sizeText(c.Limits.MaxUpload)},
@@ -76,10 +79,14 @@ func (c *Config) WriteTo(w io.Writer) (int64, error) {
 	for _, in := range c.Providers {
 		out := printedProvider{
 			Name: in.Name, Kind: string(in.Kind), Enabled: in.Enabled, BaseURL: in.BaseURL.String(),
-			Strategy: string(in.Strategy), Probe: string(in.Probe), MaxWait: durationText(in.MaxWait), Keys: []printedKey{},
+			Strategy: string(in.Strategy), Affinity: string(in.Affinity), Probe: string(in.Probe), MaxWait: durationText(in.MaxWait), Keys: []printedKey{},
 		}
 		for _, k := range in.Keys {
-			out.Keys = append(out.Keys, printedKey{k.ID, k.Source, k.Organization, k.Project, k.Models})
+			weight := k.Weight
+			if weight == 1 {
+				weight = 0 // left out, as whoever has no use for weights would
+			}
+			out.Keys = append(out.Keys, printedKey{k.ID, k.Source, k.Organization, k.Project, k.Models, weight})
 		}
 		p.Providers = append(p.Providers, out)
 	}

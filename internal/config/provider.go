@@ -18,6 +18,8 @@ const (
 	nameForm = `^[a-z0-9]+(-[a-z0-9]+)*$`
 	idForm   = `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`
 	wordForm = `^[!-~]{0,256}$`
+
+	maxWeight = 1000
 )
 
 var (
@@ -35,7 +37,7 @@ var (
 )
 
 func newProvider() Provider {
-	return Provider{Enabled: true, Strategy: Priority, Probe: ProbeAuto}
+	return Provider{Enabled: true, Strategy: Priority, Affinity: AffinityAuto, Probe: ProbeAuto}
 }
 
 func (d *decoder) provider(providers *[]Provider) setting {
@@ -68,8 +70,13 @@ func (d *decoder) providerSettings(p *Provider, base *string) setting {
 			d.text(base).matching(urlForm),
 		},
 		field{
-			"strategy", "Which usable key is asked: the first in the list (priority), each in turn (round_robin), the one with the fewest calls in flight (least_busy).",
-			choice(d, &p.Strategy, Priority, RoundRobin, LeastBusy),
+			"strategy", "Which usable key is asked: the first in the list (priority), each in turn (round_robin), the one with the fewest calls in flight (least_busy), " +
+				"each as often as its weight says (weighted), the one with the most of its rate limits left (headroom).",
+			choice(d, &p.Strategy, Priority, RoundRobin, LeastBusy, Weighted, Headroom),
+		},
+		field{
+			"affinity", "auto: a conversation stays with its key where another one's prompt cache is another, so that it is not paid for twice. off: every request goes by the strategy.",
+			choice(d, &p.Affinity, AffinityAuto, AffinityOff),
 		},
 		field{
 			"probe", "auto: rejected keys are tried in the background and come back by themselves. off: only real requests try them again.",
@@ -132,9 +139,9 @@ func (d *decoder) reported(at string) bool {
 
 // key is an entry of keys: a reference, or a block of settings.
 func (d *decoder) key(keys *[]Key) setting {
-	forms := []*schema{reference(), d.keySettings(&Key{}).schema}
+	forms := []*schema{reference(), d.keySettings(&Key{Weight: 1}).schema}
 	return setting{schema: &schema{AnyOf: forms}, read: func(n ast.Node, at string) {
-		var k Key
+		k := Key{Weight: 1}
 		if _, ok := n.(ast.MapNode); !ok || misspaced(n) {
 			k.Secret, k.Source = d.secret(n, at)
 			*keys = append(*keys, k)
@@ -167,6 +174,7 @@ func (d *decoder) keySettings(k *Key) setting {
 			"models", "The models the key may be used for; by default every model. * stands for any characters except /, ? for one, [a-c] for one of a set.",
 			d.list(d.model(&k.Models), false),
 		},
+		field{"weight", "How many requests it takes in a round, under strategy weighted: 1 to 1000.", d.number(&k.Weight, 1, maxWeight)},
 	)
 }
 

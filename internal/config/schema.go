@@ -33,13 +33,10 @@ func (s setting) needed(what string) setting {
 	return s
 }
 
-// matching tells the schema which forms a text has; the decoder's own check says it
+// matching tells the schema which form a text has; the decoder's own check says it
 // better. A block of YAML text ends in a line break, which the decoder drops.
-func (s setting) matching(form string, more ...string) setting {
+func (s setting) matching(form string) setting {
 	s.schema.Pattern = withLineEnd(form)
-	for _, form := range more {
-		s.schema.AllOf = append(s.schema.AllOf, &schema{Pattern: withLineEnd(form)})
-	}
 	return s
 }
 

@@ -84,6 +84,7 @@ func TestSchemaGood(t *testing.T) {
 // beyond is what only the decoder sees of the bad files: it looks secrets up and
 // compares settings with each other.
 var beyond = map[string][]string{
+	"admin-token":            {"admin_token"},             // a token of clients
 	"bad-id":                 {"providers[0].keys[3].id"}, // holds its secret
 	"bare-secret":            {"providers[0].keys[3]"},    // a name that looks like a secret
 	"base-url":               {"providers[8].base_url"},   // dots in another encoding
@@ -149,10 +150,10 @@ func places(e *jsonschema.ValidationError) (out []string) {
 
 // covers reports whether a refused place is the problem's, or holds it: a list with
 // two like entries, a key that has neither form. Where tokens are missing, the decoder
-// names listen instead.
+// names the address instead.
 func covers(refused, problem string) bool {
 	switch {
-	case problem == "listen" && (refused == "" || refused == "tokens"):
+	case problem == "listen" && (refused == "" || refused == "tokens"), problem == "admin" && refused == "":
 		return true
 	case refused == "":
 		return problem == ""

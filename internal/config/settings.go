@@ -25,7 +25,7 @@ func (d *decoder) config(root ast.Node) *Config {
 	}
 	d.checkAddresses(c)
 	d.checkLimits(c)
-	d.uniqueTokens(c.Tokens)
+	d.uniqueTokens(c)
 	d.checkProviders(c.Providers)
 	if _, ok := root.(ast.MapNode); (ok || root == nil) && !d.written("providers") {
 		d.report("", "no providers: add one under providers")
@@ -37,8 +37,9 @@ func (d *decoder) config(root ast.Node) *Config {
 func (d *decoder) settings(c *Config, level, data *string) setting {
 	all := d.section(
 		field{"listen", "Where clients connect. If other machines can reach it, tokens are required. Port 0 takes a free one.", d.text(&c.Listen).matching(addressForm)},
-		field{"admin", "Where /metrics, /healthz and /readyz are. Always a loopback address: nothing asks for a token there yet.", d.text(&c.Admin).matching(addressForm, closedForm)},
-		field{"data_dir", "Where the gateway keeps files. A relative path starts at this file's directory. Default: $XDG_DATA_HOME/keybridge, else ~/.local/share/keybridge.", d.text(data)},
+		field{"admin", "Where the operator's side is: metrics, health, the pools. If other machines can reach it, admin_token is required.", d.text(&c.Admin).matching(addressForm)},
+		field{"admin_token", "What the operator's side asks for, as Authorization: Bearer; all of it but /healthz and /readyz. None: it answers this machine only.", d.adminToken(c)},
+		field{"data_dir", "Where the gateway keeps what must outlive it: state.json, what it knows of the keys. A relative path starts at this file's directory. Default: $XDG_DATA_HOME/keybridge, else ~/.local/share/keybridge.", d.text(data)},
 		field{"tokens", "What callers present in the place of a provider's key; any one of them admits. None: no token is asked.", d.list(d.token(&c.Tokens), true)},
 		field{"log", "What is logged.", d.section(
 			field{"level", "The least important lines that are written.", choice(d, level, "debug", "info", "warn", "error")},
@@ -59,8 +60,13 @@ func (d *decoder) settings(c *Config, level, data *string) setting {
 	)
 	// A file without providers is told so even if it is empty, see config.
 	all.schema.Required = []string{"providers"}
-	all.schema.If = &schema{Properties: only("listen", schema{Not: &schema{Pattern: closedForm}}), Required: []string{"listen"}}
-	all.schema.Then = &schema{Properties: only("tokens", schema{MinItems: 1}), Required: []string{"tokens"}}
+	open := func(name string) *schema {
+		return &schema{Properties: only(name, schema{Not: &schema{Pattern: closedForm}}), Required: []string{name}}
+	}
+	all.schema.AllOf = []*schema{
+		{If: open("listen"), Then: &schema{Properties: only("tokens", schema{MinItems: 1}), Required: []string{"tokens"}}},
+		{If: open("admin"), Then: &schema{Required: []string{"admin_token"}}},
+	}
 	return all
 }
 
@@ -85,6 +91,12 @@ func (d *decoder) token(tokens *[]Token) setting {
 	return setting{schema: reference(), read: func(n ast.Node, at string) {
 		v, source := d.secret(n, at)
 		*tokens = append(*tokens, Token{Secret: v, Source: source})
+	}}
+}
+
+func (d *decoder) adminToken(c *Config) setting {
+	return setting{schema: reference(), read: func(n ast.Node, at string) {
+		c.AdminToken, c.AdminTokenSource = d.secret(n, at)
 	}}
 }
 
@@ -142,15 +154,18 @@ func (d *decoder) path(p string) string {
 	return p
 }
 
-func (d *decoder) uniqueTokens(tokens []Token) {
+func (d *decoder) uniqueTokens(c *Config) {
 	seen, names := map[string]string{}, map[string]bool{}
-	for i := range tokens {
-		t, at := &tokens[i], place("tokens", i)
+	for i := range c.Tokens {
+		t, at := &c.Tokens[i], place("tokens", i)
 		if t.Secret.IsZero() {
 			continue
 		}
 		d.once(seen, t.Secret, at)
 		t.Name = distinct(secret.ID(t.Source), names)
+	}
+	if at, ok := seen[c.AdminToken.Reveal()]; ok && !c.AdminToken.IsZero() {
+		d.report("admin_token", "has the same secret as %s (line %d), so that every client could steer the pools: choose another", at, d.line(at))
 	}
 }
 
