@@ -131,7 +131,7 @@ func (b *book) schedule(bl *block, now time.Time) {
 	bl.probeAt, bl.tryAt = time.Time{}, time.Time{}
 	switch {
 	case b.newest.probes(bl.reason):
-		bl.probeAt = now.Add(backoff(b.newest.opts.ProbeAfter, bl.probes))
+		bl.probeAt = now.Add(b.backoff(b.newest.opts.ProbeAfter, bl.probes))
 	case bl.reason == verdict.QuotaExhausted:
 		bl.tryAt = now.Add(maxBackoff)
 	default:

@@ -69,6 +69,9 @@ type Options struct {
 	TrialAfter time.Duration
 	// Metrics is required: NewMetrics or, explicitly, NoMetrics.
 	Metrics *Metrics
+	// Changed is called soon after something has changed that State tells, never
+	// under a lock and by whoever changed it: it must be quick. Nil: nobody cares.
+	Changed func()
 	// Logger gets one line per transition, recovery and exhaustion. Nil: none.
 	Logger *slog.Logger
 }
@@ -133,7 +136,7 @@ func New(o Options) (*Pool, error) {
 		o.Salt = processSalt()
 	}
 	p := &Pool{
-		provider: o.Provider, host: o.Host, opts: o, book: newBook(),
+		provider: o.Provider, host: o.Host, opts: o, book: newBook(o.Salt),
 		log: o.Logger.With(slog.String("provider", o.Provider)),
 	}
 	for i, k := range o.Keys {

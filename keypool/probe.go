@@ -67,6 +67,9 @@ func (p *Pool) dueProbes(now time.Time) []target {
 	}
 	var due []target
 	for _, m := range p.members {
+		if m.key.bench.inForce(now) {
+			continue
+		}
 		for _, d := range m.domains() {
 			if d == nil {
 				continue
@@ -101,7 +104,7 @@ func (p *Pool) probe(ctx context.Context, t target) {
 		events = append(events, b.recount(now, verdict.None, viaProbe)...)
 		b.resettle(now)
 	case v.Action == verdict.Resend: // the provider's own trouble tells nothing
-		t.block.probeAt = now.Add(backoff(p.opts.ProbeAfter, t.block.probes))
+		t.block.probeAt = now.Add(b.backoff(p.opts.ProbeAfter, t.block.probes))
 	default:
 		t.block.probes++
 		b.schedule(t.block, now)

@@ -2,9 +2,11 @@ package keypool
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -43,9 +45,11 @@ type book struct {
 	// settleAt is the earliest deadline in force: before it no key changes state
 	// by itself. Zero: none.
 	settleAt time.Time
+	dirty    atomic.Bool // something has changed that a state file keeps
 	trouble  int // open blocks; 0 lets a walk skip every check
 	series   *series
 	told     time.Time // when an exhaustion was last logged
+	random   *rand.Rand
 }
 
 // tell limits the log of exhaustions to one line in ten seconds.
@@ -76,6 +80,8 @@ type domain struct {
 	inflight  int
 	served    uint64 // good answers
 	credit    int    // what weighted turns owe it
+	bench     block  // the operator has taken it out of use
+	draining  bool   // the operator lets it finish what it has begun
 }
 
 // block is what keeps a domain out, as a whole or for one model. A closed one is
@@ -146,7 +152,7 @@ func (m *member) ready(model string, now time.Time) readiness {
 		if d == nil {
 			continue
 		}
-		worst = max(worst, d.whole.ready(now))
+		worst = max(worst, d.whole.ready(now), d.bench.ready(now))
 		if b := d.models[model]; b != nil {
 			worst = max(worst, b.ready(now))
 		}
@@ -163,6 +169,9 @@ func (m *member) blocks(model string, visit func(*block)) {
 		if d.whole.open {
 			visit(&d.whole)
 		}
+		if d.bench.open {
+			visit(&d.bench)
+		}
 		if b := d.models[model]; b != nil && b.open {
 			visit(b)
 		}
@@ -176,10 +185,10 @@ func (m *member) stateAt(now time.Time) State {
 		if d == nil {
 			continue
 		}
-		if d.whole.open && d.whole.permanent {
+		if d.whole.open && d.whole.permanent || d.bench.open && d.bench.permanent {
 			return Permanent
 		}
-		if d.whole.inForce(now) {
+		if d.whole.inForce(now) || d.bench.inForce(now) {
 			st = Temporary
 		}
 		for _, b := range d.models {
@@ -191,8 +200,10 @@ func (m *member) stateAt(now time.Time) State {
 	return st
 }
 
-func newBook() *book {
-	return &book{domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials()}
+// newBook draws its chance from the salt, so that one who sets the salt can have
+// the same again.
+func newBook(salt []byte) *book {
+	return &book{random: rand.New(rand.NewChaCha8(sha256.Sum256(salt))), domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials()}
 }
 
 // block returns the domain's block for a model ("": as a whole), making room in a
@@ -249,6 +260,7 @@ func (b *book) resettle(now time.Time) {
 	b.settleAt, b.trouble = time.Time{}, 0
 	for _, d := range b.domains {
 		b.note(&d.whole, now)
+		b.note(&d.bench, now)
 		for _, m := range d.models {
 			b.note(m, now)
 		}
@@ -309,6 +321,7 @@ func (m *member) last(now time.Time) *block {
 			continue
 		}
 		longer(&d.whole)
+		longer(&d.bench)
 		for _, b := range d.models {
 			longer(b)
 		}
@@ -327,6 +340,7 @@ type event struct {
 }
 
 func (p *Pool) report(events []event) {
+	p.notify()
 	ctx := context.Background() // a state change belongs to no request
 	for _, e := range events {
 		attrs := []slog.Attr{slog.String("key", e.member.id), slog.String("hint", e.member.hint), slog.String("state", string(e.state))}
@@ -346,7 +360,7 @@ func (p *Pool) report(events []event) {
 
 // backoff doubles from first to an hour, with up to a tenth more so that keys do
 // not come in step.
-func backoff(first time.Duration, failures int) time.Duration {
+func (b *book) backoff(first time.Duration, failures int) time.Duration {
 	d := min(first<<min(failures, 16), maxBackoff*10/11)
-	return d + time.Duration(rand.Int64N(int64(d)/10)) //nolint:gosec // jitter
+	return d + time.Duration(b.random.Int64N(int64(d)/10))
 }
