@@ -35,6 +35,17 @@ func (b *book) enlist(p *Pool) {
 	b.denials.retain(kept)
 }
 
+// rehome takes the calls in line over to the newest pool.
+func (b *book) rehome(p *Pool) {
+	for _, c := range b.line.callers {
+		for el := c.calls.Front(); el != nil; el = el.Next() {
+			if q, ok := el.Value.(*waiter); ok {
+				q.walk.follow(p)
+			}
+		}
+	}
+}
+
 // reschedule moves what is condemned from trials to probes, or back, where the
 // newest pool wants it otherwise than the one before.
 func (b *book) reschedule(now time.Time) {
@@ -66,6 +77,8 @@ func (p *Pool) Adopt(old *Pool) {
 		m.key.state = m.stateAt(now) // belonging to a cooling organization is no transition
 	}
 	p.book = b
+	b.rehome(p)
+	b.letGo(now)
 	b.mu.Unlock()
 	p.report(events)
 }

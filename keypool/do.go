@@ -37,7 +37,7 @@ func (p *Pool) Do(ctx context.Context, want Want, attempt Attempt) error {
 		_, err := attempt(ctx, l)
 		return err
 	}
-	w := &walk{pool: p, want: want, unnamed: want.Model == ""}
+	w := &walk{pool: p, want: want, unnamed: want.Model == "", begun: len(want.Trail.Decisions())}
 	if w.unnamed {
 		w.want.Model = want.Endpoint // what it is refused for is this route, not all that the key can do
 	}
@@ -68,7 +68,7 @@ func (w *walk) try(ctx context.Context, l *Lease, attempt Attempt) (verdict.Verd
 	returned := false
 	defer func() {
 		if !returned {
-			l.Release(Usage{})
+			l.drop()
 		}
 	}()
 	v, err := attempt(ctx, l)
@@ -79,55 +79,67 @@ func (w *walk) try(ctx context.Context, l *Lease, attempt Attempt) (verdict.Verd
 // next hands out the next lease, waiting where that is right, or says how the call
 // ends.
 func (w *walk) next(ctx context.Context) (*Lease, error) {
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
 	for {
-		l, wait, events := w.take()
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		s, q, events := w.take()
 		w.pool.report(events)
 		switch {
-		case l != nil:
-			return l, nil
-		case wait != nil:
-			if err := w.await(ctx, wait); err != nil {
+		case s.lease != nil:
+			return s.lease, nil
+		case s.err != nil:
+			return nil, s.err
+		case s.pause:
+			if err := w.pause(ctx); err != nil {
 				return nil, err
 			}
+		case q == nil:
+			return nil, w.exhausted(s.at, s.returns)
 		default:
-			l, err := w.end(ctx)
-			if l != nil || err != nil {
+			if l, err := w.await(ctx, q); l != nil || err != nil {
 				return l, err
 			}
 		}
 	}
 }
 
-// take leases the next key, or queues for one that another call is trying.
-func (w *walk) take() (*Lease, *queued, []event) {
+// take leases the next key, or joins the line, or says how the call goes on else.
+func (w *walk) take() (step, *waiter, []event) {
 	b := w.pool.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
 	events := w.pool.settle(now)
-	var l *Lease
-	var q *queued
-	switch m, trying := w.pick(now); {
-	case m != nil:
-		l = w.lease(w.ownTurn(m, now), now)
-	case len(trying) > 0:
-		q = w.queue(trying, now)
+	b.letGo(now) // those whose time has come, and whom the timer has not called yet, are before this call
+	s := w.look(now, false)
+	if s.lease == nil && w.follow(b.newest) {
+		s = w.look(now, false)
 	}
-	w.passTurn(now)
-	return l, q, events
+	if s.wait.what == nothing {
+		return s, nil, events
+	}
+	q := b.join(w, s.wait, now)
+	if q == nil {
+		w.want.Trail.Add(Decision{At: now, What: Waited, Why: WhyLineFull})
+		return step{at: s.wait.until, returns: true}, nil, events
+	}
+	if s.wait.what == room {
+		b.line.stirred = true
+		b.letGo(now) // with those who came before
+	}
+	return s, q, events
 }
 
 // judge settles one attempt. done says that the call ends with err.
 func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error) (done bool, _ error) {
 	if cause := context.Cause(ctx); cause != nil && err != nil {
-		l.Release(Usage{}) // the client's own doing: neutral
+		l.drop() // the client's own doing: neutral
 		return true, cause
 	}
 	v.Sent = l.sent
 	w.reason = v.Reason
+	w.want.Trail.judged(l, v)
 	l.Judge(v)
 	ends := v.Action == verdict.Relay || v.Action == verdict.Stop
 	if !ends && err == nil {
@@ -188,6 +200,7 @@ func (w *walk) convict(l *Lease) {
 		}, now)
 		events = append(events, e...)
 	}
+	p.book.letGo(now)
 	p.book.mu.Unlock()
 	p.report(events)
 }

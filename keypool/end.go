@@ -45,56 +45,99 @@ func (e *ModelError) Error() string {
 	return fmt.Sprintf("no key of %s serves the model %q", e.Provider, e.Model)
 }
 
-// end decides how a call without a usable key goes on: one more lease, another
-// walk (both nil), or an error.
-func (w *walk) end(ctx context.Context) (*Lease, error) {
-	if w.failure != nil {
-		return w.again(ctx)
+// step is how a call goes on: with a lease, by waiting, after a pause, with an error,
+// or, if it is none of these, exhausted.
+type step struct {
+	lease   *Lease
+	wait    wait
+	pause   bool
+	err     error
+	at      time.Time // when a key returns
+	returns bool
+}
+
+// look decides under the book's lock how the call goes on.
+func (w *walk) look(now time.Time, inLine bool) step {
+	m, trying := w.pick(now)
+	switch {
+	case m != nil && w.crowded(m, now, inLine):
+		return step{wait: wait{room, now.Add(min(roomTick, w.mayWait()))}}
+	case m != nil:
+		return step{lease: w.lease(m, now)}
+	case len(trying) > 0:
+		long := trialPatience
+		for _, b := range trying {
+			long = min(long, w.patienceWith(b, now))
+		}
+		return step{wait: wait{aTrial, now.Add(long)}}
+	case w.failure != nil:
+		return w.again(now)
+	case !w.admitted():
+		return step{err: &ModelError{Provider: w.pool.provider, Model: w.want.Model}}
 	}
-	if !w.admitted() {
-		return nil, &ModelError{Provider: w.pool.provider, Model: w.want.Model}
+	return w.without(now, inLine)
+}
+
+// crowded says that the call waits although a key could be asked: the limits of the
+// one that has the most to spare are known to be used up, and others wait for that
+// already.
+func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
+	if !inLine && w.pool.book.line.room == 0 || w.mayWait() <= 0 {
+		return false
 	}
-	b := w.pool.book
-	b.mu.Lock()
-	now := time.Now()
+	return !inLine || w.spare(m, now) < 0
+}
+
+// mayWait is how much longer the call may wait.
+func (w *walk) mayWait() time.Duration { return w.pool.opts.MaxWait - w.waited }
+
+// without decides for a call that has no key to ask.
+func (w *walk) without(now time.Time, inLine bool) step {
 	at, returns := w.soonest(now)
 	back := w.cameBack(now)
-	var l *Lease
-	if m := w.pickDenied(now); m != nil && !returns && !back {
-		w.toldDenied = true
-		l = w.lease(m, now)
+	if !returns && !back {
+		if m := w.pickDenied(now); m != nil {
+			w.toldDenied = true
+			return step{lease: w.lease(m, now)}
+		}
 	}
-	b.mu.Unlock()
+	most := w.mayWait()
 	switch {
-	case l != nil:
-		return l, nil
 	case back && w.restarts < maxRestarts:
 		w.restarts++
 		w.restart()
-		return nil, nil //nolint:nilnil // another walk
+		return w.look(now, inLine)
 	case back:
-		return nil, w.exhausted(now, true)
-	case returns && at.After(now) && w.waited+at.Sub(now) <= w.pool.opts.MaxWait:
-		return nil, w.sleep(ctx, at)
+		return step{at: now, returns: true}
+	case returns && at.After(now) && at.Sub(now) <= most:
+		return step{wait: wait{aKey, at}}
+	case returns && !at.After(now) && most > 0: // a permitted trial runs
+		return step{wait: wait{aKey, now.Add(most)}}
 	case !returns && w.refusal != nil:
-		return nil, w.refusal
+		return step{err: w.refusal}
 	}
-	return nil, w.exhausted(at, returns)
+	return step{at: at, returns: returns}
+}
+
+// patienceWith is how much longer the call waits for the head of a trial: at most
+// until that has had its time, and no longer in all than it may wait.
+func (w *walk) patienceWith(b *block, now time.Time) time.Duration {
+	long := trialPatience - max(w.patience, now.Sub(b.trial.sent))
+	if w.waited > 0 {
+		long = min(long, w.mayWait())
+	}
+	return long
 }
 
 // again sends once more to an upstream that failed, on a key that failed this way,
 // unless the sends are spent or those keys are out by now.
-func (w *walk) again(ctx context.Context) (*Lease, error) {
+func (w *walk) again(now time.Time) step {
 	if !w.paused {
 		if w.resends == len(resendAfter) {
-			return nil, w.failure
+			return step{err: w.failure}
 		}
-		return nil, w.pause(ctx)
+		return step{pause: true}
 	}
-	b := w.pool.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
 	var again *member
 	for _, m := range w.pool.members {
 		if w.asked.of(m) == failed && m.ready(clip(w.want.Model), now) != blocked && (again == nil || m == w.last) {
@@ -102,9 +145,9 @@ func (w *walk) again(ctx context.Context) (*Lease, error) {
 		}
 	}
 	if again == nil {
-		return nil, w.failure
+		return step{err: w.failure}
 	}
-	return w.lease(again, now), nil
+	return step{lease: w.lease(again, now)}
 }
 
 // pause waits before an upstream that failed is asked again.
@@ -113,17 +156,6 @@ func (w *walk) pause(ctx context.Context) error {
 	w.resends++
 	w.paused = true
 	return sleep(ctx, after)
-}
-
-// sleep waits for the soonest key; then another walk of the same call begins.
-func (w *walk) sleep(ctx context.Context, at time.Time) error {
-	start := time.Now()
-	if err := sleep(ctx, at.Sub(start)); err != nil {
-		return err
-	}
-	w.waited += time.Since(start)
-	w.restart()
-	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -157,7 +189,7 @@ func (w *walk) eligible(m *member, now time.Time) bool {
 // since, or had before the answer to what was sent earlier.
 func (w *walk) cameBack(now time.Time) bool {
 	for _, m := range w.pool.members {
-		if w.asked.of(m) == marked && m.ready(clip(w.want.Model), now) <= halfOpen {
+		if w.asked.of(m) == marked && m.ready(clip(w.want.Model), now) != blocked {
 			return true
 		}
 	}

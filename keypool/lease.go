@@ -91,12 +91,13 @@ func (l *Lease) endTrials(now time.Time) {
 			b.tryAt = now.Add(firstProbe)
 		}
 		b.trial = nil
-		b.next(now)
+		l.pool.book.line.stirred = true
 	}
 	l.trials = nil
+	l.pool.book.letGo(now)
 }
 
-// Release gives the key back.
+// Release gives the key back. A trial does not end with it, but with the judgement.
 func (l *Lease) Release(Usage) {
 	p := l.pool
 	if p.borrowed {
@@ -109,5 +110,16 @@ func (l *Lease) Release(Usage) {
 	}
 	l.released = true
 	l.member.key.inflight--
+}
+
+// drop gives the key back without a judgement: Do will not come to one.
+func (l *Lease) drop() {
+	b := l.pool.book
+	b.mu.Lock()
+	if !l.released {
+		l.released = true
+		l.member.key.inflight--
+	}
 	l.endTrials(time.Now())
+	b.mu.Unlock()
 }

@@ -178,7 +178,6 @@ func (b *block) close(now time.Time) {
 	b.recovered = now
 	b.tryAt, b.probeAt = time.Time{}, time.Time{}
 	b.trial = nil
-	b.next(now)
 }
 
 // clip bounds what is remembered of a name that a client chooses.

@@ -20,6 +20,7 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 		}
 		c := members[at]
 		if !w.askable(c, now) {
+			w.skipped(c, free, now)
 			continue
 		}
 		r := free
@@ -38,10 +39,13 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 				w.weigh(&tried, c, now)
 			} else if !slices.Contains(trying, b) {
 				trying = append(trying, b)
+				w.skipped(c, busy, now)
 			}
 		case blocked:
+			w.skipped(c, blocked, now)
 		}
 	}
+	w.explained = true
 	if best.member == nil {
 		return tried.member, trying
 	}

@@ -48,6 +48,7 @@ type book struct {
 	dirty    atomic.Bool // something has changed that a state file keeps
 	trouble  int // open blocks; 0 lets a walk skip every check
 	series   *series
+	line     line      // of the calls that wait
 	told     time.Time // when an exhaustion was last logged
 	random   *rand.Rand
 }
@@ -99,8 +100,7 @@ type block struct {
 	probeAt   time.Time     // when a condemned key is probed next; zero: trials only
 	probes    int           // failed probes or trials since the last success
 	probing   bool
-	trial     *Lease    // the one request that tries now
-	waiters   []*queued // who wait for it, the first come first
+	trial     *Lease // the one request that tries now
 }
 
 func (b *block) inForce(now time.Time) bool {
@@ -258,6 +258,7 @@ func (p *Pool) settle(now time.Time) []event {
 // resettle finds the next deadline at which a key changes state by itself.
 func (b *book) resettle(now time.Time) {
 	b.settleAt, b.trouble = time.Time{}, 0
+	b.line.stirred = true
 	for _, d := range b.domains {
 		b.note(&d.whole, now)
 		b.note(&d.bench, now)

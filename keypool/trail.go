@@ -48,15 +48,16 @@ const (
 
 // Why a key is skipped, where no verdict.Reason says it.
 const (
-	WhyModels   = "models"   // it is not configured for the model
-	WhyDenied   = "denied"   // the provider does not let it use the model or the endpoint
-	WhyScope    = "scope"    // it shares the limits, or the project, of one that was refused
-	WhyTrial    = "trial"    // another call is trying it
-	WhyBenched  = "benched"  // the operator has taken it out
-	WhyDraining = "draining" // the operator lets it finish its sessions
-	WhyPinned   = "pinned"   // what the call needs is another project's
-	WhyFull     = "full"     // its limits have no room for the call
-	WhyLine     = "line"     // why a call is refused: too many wait already
+	WhyModels   = "models"    // it is not configured for the model
+	WhyDenied   = "denied"    // the provider does not let it use the model or the endpoint
+	WhyScope    = "scope"     // it shares the limits, or the project, of one that was refused
+	WhyTrial    = "trial"     // another call is trying it
+	WhyBenched  = "benched"   // the operator has taken it out
+	WhyDraining = "draining"  // the operator lets it finish its sessions
+	WhyPinned   = "pinned"    // what the call needs is another project's
+	WhyFull     = "full"      // its limits have no room for the call
+	WhyLineFull = "line_full" // too many calls wait already
+	WhyAgain    = "again"     // leased to a call that its upstream has failed before
 )
 
 // Decisions lists what was decided, in order. It is the trail's own: do not change
@@ -113,4 +114,71 @@ func (t *Trail) Eventful() bool {
 		}
 	}
 	return leased != 1
+}
+
+func (t *Trail) judged(l *Lease, v verdict.Verdict) {
+	if t == nil {
+		return
+	}
+	now := time.Now()
+	d := Decision{At: now, Key: l.Key(), What: Judged, Why: string(v.Reason), Action: v.Action.String(), Until: v.Until, For: now.Sub(l.sent)}
+	if v.Action == verdict.NextKey {
+		d.Scope = v.Scope.Level.String()
+	}
+	t.Add(d)
+}
+
+// leased notes that the call has got a key.
+func (w *walk) leased(l *Lease, now time.Time) {
+	d := Decision{At: now, Key: l.member.id, What: Leased}
+	switch {
+	case len(l.trials) > 0:
+		d.Why = WhyTrial
+	case w.asked.of(l.member) == failed:
+		d.Why = WhyAgain
+	}
+	w.want.Trail.Add(d)
+}
+
+// skipped notes that a key cannot be asked now: once for as long as that is so.
+func (w *walk) skipped(m *member, r readiness, now time.Time) {
+	t := w.want.Trail
+	if t == nil || w.asked.of(m) != unasked {
+		return
+	}
+	d := Decision{At: now, Key: m.id, What: Skipped}
+	switch {
+	case w.isOutside(m):
+		d.Why = WhyScope
+	case !w.admits(m):
+		d.Why = WhyModels
+	case r == busy:
+		d.Why = WhyTrial
+	case r == blocked:
+		d.Why, d.Until = m.why(clip(w.want.Model), now)
+	default:
+		d.Why = WhyDenied
+	}
+	if w.explained {
+		for _, known := range t.Decisions()[min(w.begun, len(t.Decisions())):] {
+			if known.What == Skipped && known.Key == d.Key && known.Why == d.Why && known.Until.Equal(d.Until) {
+				return
+			}
+		}
+	}
+	t.Add(d)
+}
+
+// why is what keeps the key out for the model the longest.
+func (m *member) why(model string, now time.Time) (reason string, until time.Time) {
+	var longest *block
+	m.blocks(model, func(b *block) {
+		if b.inForce(now) && (longest == nil || b.permanent || !longest.permanent && b.until.After(longest.until)) {
+			longest = b
+		}
+	})
+	if longest == nil {
+		return "", time.Time{}
+	}
+	return string(longest.reason), longest.until
 }

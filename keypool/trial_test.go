@@ -110,37 +110,6 @@ func TestHalfOpenTurnOfOneWhoWasServedElsewhere(t *testing.T) {
 	})
 }
 
-func TestHalfOpenTurnThatIsNotTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newRig(t).pool(2)
-		call(t, p, script{"k0": {limited(10 * time.Second)}, "k1": {good()}}, "k0 k1", nil)
-		time.Sleep(10 * time.Second)
-		b := p.members[0].key.models["m"]
-		next := &queued{blocks: []*block{b}, turn: make(chan struct{})}
-		b.waiters = []*queued{next}
-		// This call was first in line, but it may not have k0 any more.
-		w := &walk{pool: p, want: Want{Model: "m"}, turn: b}
-		w.asked.set(p.members[0], refused)
-		if l, _, _ := w.take(); l.Key() != "k1" {
-			t.Errorf("asked %s", l.Key())
-		}
-		if next.by != b {
-			t.Error("the next in line still waits")
-		}
-		// Its client leaves in the moment in which it is let go.
-		next = &queued{blocks: []*block{b}, turn: make(chan struct{})}
-		first := &queued{blocks: []*block{b}, turn: make(chan struct{}), by: b, long: time.Second}
-		close(first.turn)
-		b.waiters = []*queued{next}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		sameError(t, w.await(ctx, first), context.Canceled)
-		if next.by != b {
-			t.Error("the next in line still waits")
-		}
-	})
-}
-
 func TestHalfOpenOneTrialForAnOrganization(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := halfOpenPool(t, newRig(t), 3, func(o *Options) {

@@ -88,7 +88,8 @@ type walk struct {
 	paused     bool          // has just waited to send again
 	waited     time.Duration // for a cooling key
 	patience   time.Duration // spent on other requests' trials
-	turn       *block        // whose trial this walk may be now, having waited for one
+	begun      int           // how long the trail was when the call began
+	explained  bool          // why keys are passed over has been noted before
 	toldDenied bool          // a key known to be denied has been asked for its answer
 }
 
@@ -96,6 +97,24 @@ type suspect struct {
 	member *member
 	sent   time.Time
 	status int
+}
+
+// follow takes the call over to the pool that has succeeded its own, if that is for
+// the same upstream: a call that has no key to ask shall have those that have come
+// since, and none that has gone.
+func (w *walk) follow(p *Pool) bool {
+	if w.pool == p || w.pool.host != p.host || w.pool.opts.Family != p.opts.Family {
+		return false
+	}
+	known := map[*domain]told{}
+	for _, m := range w.pool.members {
+		known[m.key] = w.asked.of(m)
+	}
+	w.pool, w.start, w.asked = p, w.start%len(p.members), asked{}
+	for _, m := range p.members {
+		w.asked.set(m, known[m.key])
+	}
+	return true
 }
 
 // tried is the block of a busy key on which the latest trial runs.
@@ -148,8 +167,11 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 		})
 	}
 	m.key.inflight++
+	if w.want.Trail != nil {
+		w.leased(l, now)
+	}
 	w.paused = false
-	if m == w.last {
+	if w.last != nil && m.key == w.last.key {
 		return l // the same key again: neither handed out anew nor a move
 	}
 	if w.last != nil {

@@ -76,6 +76,25 @@ const (
 	Upstream
 )
 
+// String returns the level's word.
+func (l Level) String() string {
+	switch l {
+	case Request:
+		return "request"
+	case Key:
+		return "key"
+	case Project:
+		return "project"
+	case Organization:
+		return "organization"
+	case Egress:
+		return "egress"
+	case Upstream:
+		return "upstream"
+	}
+	return "unknown"
+}
+
 // Scope is whom an answer is about, as a whole or for one model or endpoint.
 type Scope struct {
 	Level    Level

@@ -128,7 +128,7 @@ var poolMutants = []mutant{
 	},
 	{
 		"a client that leaves keeps the key leased", "keypool/do.go",
-		"l.Release(Usage{}) // the client's own doing: neutral",
+		"l.drop() // the client's own doing: neutral",
 		"_ = l",
 		"keypool TestClientWhoLeavesCostsNothing",
 	},

@@ -1,0 +1,311 @@
+package keypool
+
+import (
+	"container/list"
+	"context"
+	"time"
+)
+
+// maxLine bounds how many calls wait for one provider.
+const maxLine = 4096
+
+// roomTick is how often those who wait for room look for it, when no answer shows
+// it before.
+const roomTick = 100 * time.Millisecond
+
+// line is where calls wait that no key can serve at the moment. Whatever ends a
+// wait hands the lease over in the line's order, under the lock: callers in turns,
+// and each caller's calls first in, first out. It needs one timer, however many wait.
+type line struct {
+	n       int
+	room    int                // how many of them wait for room
+	callers map[string]*caller // those who have calls in line
+	turns   list.List          // of *caller, whose turn it is first
+	timer   *time.Timer
+	at      time.Time // when it fires; zero: not set
+	stirred bool      // something has happened that those in line may have waited for
+}
+
+type caller struct {
+	name  string
+	calls list.List // of *waiter, the first come first
+	turn  *list.Element
+	next  *list.Element // the first call not looked at in the present round
+}
+
+// waiter is a call in line.
+type waiter struct {
+	walk   walk // the call's own, which is parked here
+	wait   wait
+	since  time.Time // from here on its waiting is not accounted yet
+	caller *caller
+	place  *list.Element
+	done   chan struct{} // closed when it leaves the line
+	lease  *Lease        // what it leaves with; nil: it has to look for itself
+}
+
+// wait is what a call waits for, and until when it is to be looked at by then.
+type wait struct {
+	what  awaited
+	until time.Time
+}
+
+type awaited uint8
+
+const (
+	nothing awaited = iota
+	aTrial          // the head of another call's trial
+	aKey            // a deadline, or the end of a permitted trial
+	room            // as much of a rate limit as the call needs
+)
+
+var awaitedWords = [...]string{"", "trial", "deadline", "room"} //nolint:gochecknoglobals // a constant table
+
+// class are the calls of which the same is to be said as long as they have asked no key.
+type class struct {
+	pool            *Pool
+	model, endpoint string
+	unnamed         bool
+}
+
+func (w *walk) class() class { return class{w.pool, w.want.Model, w.want.Endpoint, w.unnamed} }
+
+// outlook is what the keys have for a class of calls now.
+type outlook struct {
+	usable bool      // some key may be asked
+	trying bool      // some key is being tried
+	at     time.Time // the soonest return by a deadline; zero: none
+}
+
+func (w *walk) outlook(now time.Time) (o outlook) {
+	model := clip(w.want.Model)
+	for _, m := range w.pool.members {
+		if !w.eligible(m, now) {
+			continue
+		}
+		switch m.ready(model, now) {
+		case free, halfOpen, due:
+			o.usable = true
+		case busy:
+			o.trying = true
+		case blocked:
+			if at, ok := m.returns(model, now); ok && (o.at.IsZero() || at.Before(o.at)) {
+				o.at = at
+			}
+		}
+	}
+	return o
+}
+
+// join puts the call into the line; nil if that is full.
+func (b *book) join(w *walk, what wait, now time.Time) *waiter {
+	l := &b.line
+	if l.n >= maxLine {
+		return nil
+	}
+	c := l.callers[w.want.Caller]
+	if c == nil {
+		if l.callers == nil {
+			l.callers = map[string]*caller{}
+		}
+		c = &caller{name: w.want.Caller}
+		c.turn = l.turns.PushBack(c)
+		l.callers[c.name] = c
+	}
+	q := &waiter{walk: *w, since: now, caller: c, done: make(chan struct{})}
+	q.place = c.calls.PushBack(q)
+	l.n++
+	b.expect(q, what, now)
+	b.alarm(what.until, now)
+	return q
+}
+
+// expect sets what a call in line waits for from now on.
+func (b *book) expect(q *waiter, what wait, now time.Time) {
+	q.account(now)
+	if q.wait.what == room {
+		b.line.room--
+	}
+	if what.what == room {
+		b.line.room++
+	}
+	q.wait = what
+}
+
+// account adds the time in line to what it was spent on.
+func (q *waiter) account(now time.Time) {
+	spent := now.Sub(q.since)
+	q.since = now
+	w := &q.walk
+	switch q.wait.what {
+	case nothing:
+		return
+	case aTrial:
+		w.patience += spent
+	case aKey, room:
+		w.waited += spent
+	}
+	if spent > 0 {
+		w.want.Trail.Add(Decision{At: now, What: Waited, Why: awaitedWords[q.wait.what], For: spent})
+	}
+}
+
+// leave takes the call out of the line, with a lease if it has got one.
+func (b *book) leave(q *waiter, with *Lease, now time.Time) {
+	b.expect(q, wait{}, now)
+	b.line.n--
+	c := q.caller
+	c.calls.Remove(q.place)
+	q.lease, q.place = with, nil
+	if c.calls.Len() == 0 {
+		b.line.turns.Remove(c.turn)
+		delete(b.line.callers, c.name)
+	}
+	close(q.done)
+	if b.line.n == 0 {
+		b.alarm(time.Time{}, now)
+	}
+}
+
+// letGo hands keys to those in line who can be served now, in turns by caller, and
+// sends away those who have nothing more to wait for. It costs nothing as long as
+// nobody waits, little as long as nothing has happened.
+func (b *book) letGo(now time.Time) {
+	l := &b.line
+	stirred := l.stirred
+	l.stirred = false
+	if l.n == 0 || !stirred && now.Before(l.at) {
+		return
+	}
+	views := map[class]outlook{}
+	var soonest time.Time
+	round := make([]*caller, 0, l.turns.Len())
+	for el := l.turns.Front(); el != nil; el = el.Next() {
+		c, _ := el.Value.(*caller)
+		c.next = c.calls.Front()
+		round = append(round, c)
+	}
+	for len(round) > 0 {
+		again := round[:0]
+		for _, c := range round {
+			if b.serve(c, views, &soonest, now) {
+				again = append(again, c)
+			}
+		}
+		round = again
+	}
+	l.at = time.Time{}
+	b.alarm(soonest, now)
+}
+
+// serve looks for the caller's next call that can go, and says that one has gone
+// with a key: then the next caller's turn has come.
+func (b *book) serve(c *caller, views map[class]outlook, soonest *time.Time, now time.Time) bool {
+	for c.next != nil {
+		q, _ := c.next.Value.(*waiter)
+		c.next = c.next.Next()
+		if b.idle(q, views, now) {
+			sooner(soonest, q.wait.until)
+			continue
+		}
+		q.account(now)
+		w := &q.walk
+		if q.wait.what == aKey && w.cameBack(now) {
+			w.restart()
+		}
+		s := w.look(now, true)
+		switch {
+		case s.lease != nil:
+			clear(views) // the key may be busy or full from here on
+			b.leave(q, s.lease, now)
+			if c.calls.Len() > 0 {
+				b.line.turns.MoveToBack(c.turn)
+			}
+			return true
+		case s.wait.what != nothing:
+			b.expect(q, s.wait, now)
+			sooner(soonest, q.wait.until)
+		default:
+			b.leave(q, nil, now)
+		}
+	}
+	return false
+}
+
+// idle says that nothing has changed for the call: it waits on.
+func (b *book) idle(q *waiter, views map[class]outlook, now time.Time) bool {
+	if !now.Before(q.wait.until) {
+		return false
+	}
+	class := q.walk.class()
+	v, ok := views[class]
+	if !ok {
+		v = q.walk.outlook(now)
+		views[class] = v
+	}
+	switch {
+	case v.usable:
+		return false
+	case q.wait.what == aTrial:
+		return v.trying
+	}
+	return !v.trying && !v.at.IsZero() && !v.at.After(now.Add(q.walk.pool.opts.MaxWait-q.walk.waited-now.Sub(q.since)))
+}
+
+func sooner(at *time.Time, t time.Time) {
+	if at.IsZero() || t.Before(*at) {
+		*at = t
+	}
+}
+
+// alarm makes the timer fire at that time if it would fire later; zero stops it.
+func (b *book) alarm(at, now time.Time) {
+	l := &b.line
+	switch {
+	case at.IsZero():
+		if l.timer != nil {
+			l.timer.Stop()
+		}
+	case !l.at.IsZero() && !at.Before(l.at):
+		return
+	case l.timer == nil:
+		l.timer = time.AfterFunc(at.Sub(now), b.ring)
+	default:
+		l.timer.Reset(at.Sub(now))
+	}
+	l.at = at
+}
+
+// ring is what the timer does.
+func (b *book) ring() {
+	b.mu.Lock()
+	now := time.Now()
+	p := b.newest
+	events := p.settle(now)
+	b.line.stirred = true
+	b.letGo(now)
+	b.mu.Unlock()
+	p.report(events)
+}
+
+// await waits in line until the call is let go, at best with a lease.
+func (w *walk) await(ctx context.Context, q *waiter) (*Lease, error) {
+	select {
+	case <-q.done:
+	case <-ctx.Done():
+	}
+	b := w.pool.book
+	b.mu.Lock()
+	if q.place != nil {
+		b.leave(q, nil, time.Now())
+	}
+	*w = q.walk
+	b.mu.Unlock()
+	if ctx.Err() == nil {
+		return q.lease, nil
+	}
+	if q.lease != nil { // it came as the client left
+		q.lease.drop()
+	}
+	return nil, context.Cause(ctx)
+}
