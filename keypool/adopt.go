@@ -17,7 +17,7 @@ func (b *book) enlist(p *Pool) {
 		}
 		d := b.domains[id]
 		if d == nil {
-			d = &domain{level: id.level, state: Valid}
+			d = &domain{level: id.level, name: id.name, state: Valid}
 		}
 		kept[id] = d
 		return d

@@ -41,9 +41,6 @@ func (p *Pool) Do(ctx context.Context, want Want, attempt Attempt) error {
 	if w.unnamed {
 		w.want.Model = want.Endpoint // what it is refused for is this route, not all that the key can do
 	}
-	if p.opts.Strategy == RoundRobin {
-		w.start = int(p.turn.Add(1)-1) % len(p.members) //nolint:gosec // far from overflow
-	}
 	defer w.account()
 	for {
 		l, err := w.next(ctx)
@@ -176,6 +173,7 @@ func (w *walk) note(m *member, v verdict.Verdict, err error) {
 	}
 	w.asked.set(m, refused)
 	w.refusal = err
+	w.unbind(v)
 	w.outside = append(w.outside, m.at(v.Scope.Level))
 }
 

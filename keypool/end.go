@@ -25,6 +25,9 @@ type ExhaustedError struct {
 	Provider   string
 	Outcome    Outcome
 	RetryAfter time.Duration // until the soonest permitted try; only when rate-limited
+	// Pinned says that only the keys of one project, or organization, were asked for:
+	// what the call needs is there.
+	Pinned bool
 }
 
 func (e *ExhaustedError) Error() string {
@@ -70,6 +73,8 @@ func (w *walk) look(now time.Time, inLine bool) step {
 			long = min(long, w.patienceWith(b, now))
 		}
 		return step{wait: wait{aTrial, now.Add(long)}}
+	case w.until.After(now):
+		return step{wait: wait{aKey, w.until}}
 	case w.failure != nil:
 		return w.again(now)
 	case !w.admitted():
@@ -174,6 +179,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (w *walk) restart() {
 	w.asked = asked{}
 	w.outside, w.toldDenied, w.refusal = nil, false, nil
+	w.home.found = false
 }
 
 func (w *walk) admitted() bool {
@@ -182,7 +188,7 @@ func (w *walk) admitted() bool {
 
 // eligible says that the key might serve this request were it not out.
 func (w *walk) eligible(m *member, now time.Time) bool {
-	return w.admits(m) && !w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now)
+	return w.admits(m) && w.within(m) && !w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now)
 }
 
 // cameBack says that a key whose answer spoke against it is in: it has come back
@@ -199,7 +205,7 @@ func (w *walk) cameBack(now time.Time) bool {
 // exhausted counts and reports that no key can serve the call.
 func (w *walk) exhausted(at time.Time, returns bool) error {
 	p := w.pool
-	e := &ExhaustedError{Provider: p.provider, Outcome: OutcomeAuthFailed}
+	e := &ExhaustedError{Provider: p.provider, Outcome: OutcomeAuthFailed, Pinned: w.home.bound != nil}
 	p.book.mu.Lock()
 	now := time.Now()
 	switch {

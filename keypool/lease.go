@@ -27,6 +27,7 @@ type Lease struct {
 	member   *member
 	model    string
 	sent     time.Time
+	bond     bond
 	trials   []*block
 	judged   bool
 	released bool
@@ -71,6 +72,8 @@ func (l *Lease) Judge(v verdict.Verdict) {
 	var events []event
 	if v.Action == verdict.Relay {
 		l.member.key.served++
+		p.book.settled(l, now)
+		p.book.found(l, now)
 		events = p.succeed(l.member, l.model, v.Sent, now)
 	} else {
 		events = p.mark(l.member, l.model, v, now)
@@ -98,7 +101,7 @@ func (l *Lease) endTrials(now time.Time) {
 }
 
 // Release gives the key back. A trial does not end with it, but with the judgement.
-func (l *Lease) Release(Usage) {
+func (l *Lease) Release(u Usage) {
 	p := l.pool
 	if p.borrowed {
 		return
@@ -110,6 +113,7 @@ func (l *Lease) Release(Usage) {
 	}
 	l.released = true
 	l.member.key.inflight--
+	p.book.used(l, u)
 }
 
 // drop gives the key back without a judgement: Do will not come to one.

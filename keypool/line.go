@@ -66,9 +66,17 @@ type class struct {
 	pool            *Pool
 	model, endpoint string
 	unnamed         bool
+	bound           *domain  // the only keys that can serve them
+	finishes        *session // whose keys the operator lets finish what they have begun
 }
 
-func (w *walk) class() class { return class{w.pool, w.want.Model, w.want.Endpoint, w.unnamed} }
+func (w *walk) class() class {
+	c := class{w.pool, w.want.Model, w.want.Endpoint, w.unnamed, w.home.bound, nil}
+	if s := w.home.known; s != nil && s.drains() {
+		c.finishes = s
+	}
+	return c
+}
 
 // outlook is what the keys have for a class of calls now.
 type outlook struct {

@@ -5,10 +5,24 @@ import (
 	"time"
 )
 
-// pick chooses the next key under the book's lock: a key whose trial is due, else
-// by the strategy one that is free, else one whose trial has had its time. Without
-// any of them it gives the trials that keep keys from this call.
+// pick chooses the next key under the book's lock: that of the call's session, else
+// a key whose trial is due, else by the strategy one that is free, else one whose
+// trial has had its time. Without any of them it gives the trials that keep keys from
+// this call.
 func (w *walk) pick(now time.Time) (m *member, trying []*block) {
+	if !w.home.found {
+		w.belong(now)
+	}
+	w.until = time.Time{}
+	if m, trying, ok := w.goHome(now); ok {
+		return m, trying
+	}
+	return w.choose(now)
+}
+
+// choose is pick for a call that no session leads.
+func (w *walk) choose(now time.Time) (m *member, trying []*block) {
+	w.takeTurn()
 	model := clip(w.want.Model)
 	members := w.pool.members
 	calm := w.pool.book.trouble == 0
@@ -53,6 +67,14 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 		return w.byTurns(model, now), trying
 	}
 	return best.member, trying
+}
+
+// takeTurn is where round robin begins. A call that its session leads takes none.
+func (w *walk) takeTurn() {
+	if w.pool.opts.Strategy == RoundRobin && !w.turned {
+		w.start = int(w.pool.turn.Add(1)-1) % len(w.pool.members) //nolint:gosec // far from overflow
+		w.turned = true
+	}
 }
 
 // askable says that the walk may still ask the key, were it not out.

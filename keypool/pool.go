@@ -51,6 +51,7 @@ type Options struct {
 	Host     string
 	Keys     []Key
 	Strategy Strategy // empty: Priority
+	Affinity Affinity // empty: AffinityAuto
 	// MaxWait bounds how long a call waits for a cooling key when no key is
 	// usable. Zero: not at all.
 	MaxWait time.Duration
@@ -172,6 +173,11 @@ func (o *Options) check() error {
 	case "", Priority, RoundRobin, LeastBusy, Weighted, Headroom:
 	default:
 		return fmt.Errorf("keypool: provider %q: unknown strategy %q", o.Provider, o.Strategy)
+	}
+	switch o.Affinity {
+	case "", AffinityAuto, AffinityOff:
+	default:
+		return fmt.Errorf("keypool: provider %q: unknown affinity %q", o.Provider, o.Affinity)
 	}
 	switch o.Family {
 	case verdict.OpenAI, verdict.Anthropic, verdict.Compatible:

@@ -38,15 +38,17 @@ const (
 // book is the health of one provider's keys. Pools of one provider share it over
 // reloads; providers never share one, so a walk takes no lock another provider holds.
 type book struct {
-	mu      sync.Mutex
-	newest  *Pool // whose keys are counted and whose probes revive them
-	domains map[domainID]*domain
-	denials denials
+	mu       sync.Mutex
+	newest   *Pool // whose keys are counted and whose probes revive them
+	domains  map[domainID]*domain
+	denials  denials
+	sessions sessions
+	pins     lru[pinID, pin]
 	// settleAt is the earliest deadline in force: before it no key changes state
 	// by itself. Zero: none.
 	settleAt time.Time
 	dirty    atomic.Bool // something has changed that a state file keeps
-	trouble  int // open blocks; 0 lets a walk skip every check
+	trouble  int         // open blocks; 0 lets a walk skip every check
 	series   *series
 	line     line      // of the calls that wait
 	told     time.Time // when an exhaustion was last logged
@@ -72,6 +74,7 @@ type domainID struct {
 type domain struct {
 	whole   block
 	level   verdict.Level
+	name    string // as in its domainID
 	models  map[string]*block
 	success time.Time // when what was last answered well had been sent
 
@@ -81,6 +84,7 @@ type domain struct {
 	inflight  int
 	served    uint64 // good answers
 	credit    int    // what weighted turns owe it
+	sessions  int    // that go to it
 	bench     block  // the operator has taken it out of use
 	draining  bool   // the operator lets it finish what it has begun
 }
@@ -203,7 +207,10 @@ func (m *member) stateAt(now time.Time) State {
 // newBook draws its chance from the salt, so that one who sets the salt can have
 // the same again.
 func newBook(salt []byte) *book {
-	return &book{random: rand.New(rand.NewChaCha8(sha256.Sum256(salt))), domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials()}
+	return &book{
+		random: rand.New(rand.NewChaCha8(sha256.Sum256(salt))), domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials(),
+		sessions: newSessions(), pins: newLRU[pinID, pin](maxPins),
+	}
 }
 
 // block returns the domain's block for a model ("": as a whole), making room in a

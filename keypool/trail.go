@@ -40,6 +40,7 @@ const (
 	Waited    = "waited"    // the call stood in line
 	Resent    = "resend"    // the call paused before an upstream in trouble is asked again
 	Restarted = "restarted" // a key had come back: the call goes over the pool once more
+	Began     = "began"     // the session is new, or forgotten: its key is chosen by the strategy
 	Stayed    = "stayed"    // the session has its key
 	Moved     = "moved"     // the session leaves its key
 	Pinned    = "pinned"    // only the keys of one project can serve the call
@@ -54,7 +55,6 @@ const (
 	WhyTrial    = "trial"     // another call is trying it
 	WhyBenched  = "benched"   // the operator has taken it out
 	WhyDraining = "draining"  // the operator lets it finish its sessions
-	WhyPinned   = "pinned"    // what the call needs is another project's
 	WhyFull     = "full"      // its limits have no room for the call
 	WhyLineFull = "line_full" // too many calls wait already
 	WhyAgain    = "again"     // leased to a call that its upstream has failed before
@@ -108,7 +108,7 @@ func (t *Trail) Eventful() bool {
 			if d.Action != verdict.Relay.String() {
 				return true
 			}
-		case Stayed, Pinned:
+		case Began, Stayed, Pinned:
 		default:
 			return true
 		}
@@ -143,7 +143,7 @@ func (w *walk) leased(l *Lease, now time.Time) {
 // skipped notes that a key cannot be asked now: once for as long as that is so.
 func (w *walk) skipped(m *member, r readiness, now time.Time) {
 	t := w.want.Trail
-	if t == nil || w.asked.of(m) != unasked {
+	if t == nil || w.asked.of(m) != unasked || !w.within(m) { // what binds the call is told once
 		return
 	}
 	d := Decision{At: now, Key: m.id, What: Skipped}

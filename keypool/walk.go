@@ -15,6 +15,11 @@ type Want struct {
 	// own and nobody else's; "" if it belongs to none.
 	Session string
 	Begins  bool // the call is the session's first: it goes by the strategy
+	// Signal is the word for what named the session, for the Trail.
+	Signal string
+	// Sealed says that the call holds what only the organization its session has been
+	// with can read, such as encrypted reasoning.
+	Sealed bool
 	// Pins are the ids of what the provider keeps and the call needs, such as files
 	// and earlier responses: only keys of the project that made them can serve it.
 	Pins      []string
@@ -68,12 +73,15 @@ func (a *asked) set(m *member, t told) {
 
 // walk is one upstream call's way through the pool.
 type walk struct {
-	pool  *Pool
-	want  Want
-	start int // where round robin begins
+	pool   *Pool
+	want   Want
+	start  int // where round robin begins
+	turned bool
 	// unnamed says that the request names no model: want has its endpoint instead.
 	unnamed bool
 
+	home       belonging
+	until      time.Time // when the session's key is back, if that is to be waited for
 	asked      asked
 	outside    []*domain // scopes this request need not be asked in again
 	denials    []denial
@@ -111,6 +119,7 @@ func (w *walk) follow(p *Pool) bool {
 		known[m.key] = w.asked.of(m)
 	}
 	w.pool, w.start, w.asked = p, w.start%len(p.members), asked{}
+	w.home.found = false
 	for _, m := range p.members {
 		w.asked.set(m, known[m.key])
 	}
@@ -147,7 +156,7 @@ func (w *walk) pickDenied(now time.Time) *member {
 		return nil
 	}
 	for _, m := range w.pool.members {
-		if w.asked.of(m) == unasked && !w.isOutside(m) && w.admits(m) &&
+		if w.asked.of(m) == unasked && !w.isOutside(m) && w.admits(m) && w.within(m) &&
 			w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now) && m.ready(clip(w.want.Model), now) <= halfOpen {
 			return m
 		}
@@ -157,7 +166,8 @@ func (w *walk) pickDenied(now time.Time) *member {
 
 // lease hands the key out under the book's lock.
 func (w *walk) lease(m *member, now time.Time) *Lease {
-	l := &Lease{pool: w.pool, member: m, model: w.want.Model, sent: now}
+	l := &Lease{pool: w.pool, member: m, model: w.want.Model, sent: now, bond: w.bond()}
+	w.tellHome(m, now)
 	if w.pool.book.trouble > 0 {
 		m.blocks(clip(w.want.Model), func(b *block) {
 			if b.trial == nil {

@@ -1,0 +1,452 @@
+package keypool
+
+import (
+	"hash/maphash"
+	"time"
+
+	"keybridge/keypool/verdict"
+)
+
+// Affinity says whether a session stays with its key.
+type Affinity string
+
+// The affinities.
+const (
+	// AffinityAuto keeps sessions with their keys where a move would cost them their
+	// prompt cache: if the pool's keys do not all share one.
+	AffinityAuto Affinity = "auto"
+	AffinityOff  Affinity = "off" // every call goes by the strategy
+)
+
+const (
+	maxSessions = 65_536    // remembered per provider
+	sessionIdle = time.Hour // after which a session is forgotten, unless its cache lives longer
+	maxStays    = 3         // models remembered per session
+	lowerTime   = 30 * time.Minute
+	// cachedPerSecond prices a move: so many cached tokens are worth a second's wait.
+	// To write them again takes a provider 1/15 000 s a token, and costs about one
+	// input token each (written at 1 to 1.25 of the price instead of read at 0.1 to
+	// 0.25); with 10 000 input tokens, three to five cents, for the second of the
+	// one who waits, that is 1/15 000 + 1/10 000 = 1/6 000 s a token.
+	cachedPerSecond = 6_000
+)
+
+// sessions remembers which key each session goes to. The names of sessions and
+// models are hashed with a seed of this process: nothing a client wrote is kept.
+type sessions struct {
+	seed maphash.Seed
+	lru  lru[sessionID, session]
+}
+
+// sessionID stands for a caller and the name of one of its sessions; 0 for none.
+type sessionID uint64
+
+// session is where the calls of one conversation go. Models have prompt caches of
+// their own, so a model that must move does not take the others along.
+type session struct{ stays [maxStays]stay }
+
+// stay is a session's use of one key for one model.
+type stay struct {
+	model  uint64
+	key    *domain // nil: none
+	cache  *domain // in which the prompts it sent are cached
+	since  time.Time
+	used   time.Time // when a call was last answered well
+	life   time.Duration
+	cached int64 // tokens that another cache would have to write anew
+}
+
+func newSessions() sessions {
+	return sessions{seed: maphash.MakeSeed(), lru: newLRU[sessionID, session](maxSessions)}
+}
+
+func (s *sessions) id(caller, name string) sessionID {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	_, _ = h.WriteString(caller)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(name)
+	return sessionID(max(h.Sum64(), 1))
+}
+
+func (s *sessions) model(name string) uint64 { return maphash.String(s.seed, name) }
+
+// find returns a session that is not forgotten, or nil.
+func (s *sessions) find(id sessionID, now time.Time) *session {
+	v := s.lru.find(id)
+	if v != nil && v.over(now) {
+		s.forget(id, v)
+		return nil
+	}
+	return v
+}
+
+func (s *sessions) forget(id sessionID, v *session) {
+	v.leave()
+	s.lru.drop(id)
+}
+
+// expire forgets sessions that nobody has used for long.
+func (s *sessions) expire(now time.Time, most int) {
+	for range most {
+		id, v := s.lru.oldest()
+		if v == nil || !v.over(now) {
+			return
+		}
+		s.forget(id, v)
+	}
+}
+
+func (v *session) over(now time.Time) bool {
+	for i := range v.stays {
+		if t := &v.stays[i]; t.key != nil && now.Sub(t.used) < max(sessionIdle, t.life) {
+			return false
+		}
+	}
+	return true
+}
+
+// leave takes the session off its keys' counts.
+func (v *session) leave() {
+	for i := range v.stays {
+		v.put(i, nil)
+	}
+}
+
+// put sets the key of one stay, keeping count of the sessions that each key has.
+func (v *session) put(i int, key *domain) {
+	old := v.stays[i].key
+	if old == key {
+		return
+	}
+	v.stays[i].key = nil
+	if old != nil && !v.has(old) {
+		old.sessions--
+	}
+	if key != nil && !v.has(key) {
+		key.sessions++
+	}
+	v.stays[i].key = key
+}
+
+// has says that the session goes to the key for some model.
+func (v *session) has(key *domain) bool {
+	for i := range v.stays {
+		if v.stays[i].key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// drains says that a key of the session takes no others.
+func (v *session) drains() bool {
+	for i := range v.stays {
+		if k := v.stays[i].key; k != nil && k.draining {
+			return true
+		}
+	}
+	return false
+}
+
+// of returns where the session goes for the model: as before, else with its latest
+// call for another one. It is nil only for a session that goes nowhere.
+func (v *session) of(model uint64) *stay {
+	var latest *stay
+	for i := range v.stays {
+		t := &v.stays[i]
+		switch {
+		case t.key == nil:
+		case t.model == model:
+			return t
+		case latest == nil || t.used.After(latest.used):
+			latest = t
+		}
+	}
+	return latest
+}
+
+// place returns which stay is the model's, taking that used longest ago for a new one.
+func (v *session) place(model uint64) int {
+	place := 0
+	for i := range v.stays {
+		t := &v.stays[i]
+		if t.key != nil && t.model == model {
+			return i
+		}
+		if t.used.Before(v.stays[place].used) {
+			place = i
+		}
+	}
+	return place
+}
+
+// cacheOf is what shares one prompt cache with the key: its workspace at Anthropic,
+// its organization elsewhere. Where that is not known, the next best that is.
+func (p *Pool) cacheOf(m *member) *domain {
+	first, second := m.org, m.project
+	if p.opts.Family == verdict.Anthropic {
+		first, second = second, first
+	}
+	switch {
+	case first != nil:
+		return first
+	case second != nil:
+		return second
+	}
+	return m.key
+}
+
+// spans says that the pool's keys do not all share one prompt cache.
+func (p *Pool) spans() bool {
+	one := p.cacheOf(p.members[0])
+	for _, m := range p.members[1:] {
+		if p.cacheOf(m) != one {
+			return true
+		}
+	}
+	return false
+}
+
+// KeepsSessions says that it matters to the pool which session a call belongs to.
+// If not, nobody needs to find out.
+func (p *Pool) KeepsSessions() bool {
+	if p.borrowed {
+		return false
+	}
+	p.book.mu.Lock()
+	defer p.book.mu.Unlock()
+	return p.spans()
+}
+
+// belonging is what a walk knows of the session and the state its call belongs to.
+type belonging struct {
+	found bool      // what follows is known
+	id    sessionID // 0: none, or it does not matter
+	model uint64
+	known *session // nil: a new one
+	stay  *stay    // of known, for the model
+	// bound is the only project, or organization, that can serve the call; nil: all can.
+	bound *domain
+	pin   pinID   // what bound it; zero: the session
+	only  *domain // the cache within which a key is looked for just now
+	told  string  // what the trail says of it
+}
+
+// bond is what a lease's answer tells of the session and the state of its call.
+type bond struct {
+	session sessionID
+	model   uint64
+	begins  bool
+	visits  bool // the session's own key is not to blame that this one serves
+	life    time.Duration
+	pins    []string
+}
+
+func (w *walk) bond() bond {
+	h := &w.home
+	b := bond{session: h.id, model: h.model, begins: w.want.Begins, pins: w.want.Pins}
+	if h.id != 0 {
+		b.life = w.cacheLife()
+		if h.stay != nil {
+			home := w.pool.memberOf(h.stay.key)
+			b.visits = home != nil && w.asked.of(home) == failed
+		}
+	}
+	return b
+}
+
+// tellHome puts into the trail what the session or the pins have to do with the
+// choice of the key.
+func (w *walk) tellHome(m *member, now time.Time) {
+	if w.want.Trail == nil {
+		return
+	}
+	what := Began
+	switch s := w.home.stay; {
+	case w.home.bound != nil:
+		what = Pinned
+	case w.home.id == 0:
+		return
+	case s == nil:
+	case s.key == m.key:
+		what = Stayed
+	default:
+		what = Moved
+	}
+	if w.home.told != what {
+		w.home.told = what
+		w.want.Trail.Add(Decision{At: now, Key: m.id, What: what, Why: w.want.Signal})
+	}
+}
+
+// belong finds out, at the beginning of a walk, where the call belongs.
+func (w *walk) belong(now time.Time) {
+	b := w.pool.book
+	w.home = belonging{found: true, told: w.home.told}
+	through := w.bind()
+	if !w.pool.spans() {
+		return
+	}
+	switch {
+	case w.want.Session != "":
+		w.home.id = b.sessions.id(w.want.Caller, w.want.Session)
+	default:
+		w.home.id = through
+	}
+	if w.home.id == 0 {
+		return
+	}
+	w.home.model = b.sessions.model(clip(w.want.Model))
+	if w.want.Begins {
+		return
+	}
+	if w.home.known = b.sessions.find(w.home.id, now); w.home.known == nil {
+		return
+	}
+	w.home.stay = w.home.known.of(w.home.model)
+	if w.want.Sealed && w.home.bound == nil {
+		if m := w.pool.memberOf(w.home.stay.key); m != nil {
+			w.bindTo(m.at(verdict.Organization))
+		}
+	}
+}
+
+func (p *Pool) memberOf(key *domain) *member {
+	for _, m := range p.members {
+		if m.key == key {
+			return m
+		}
+	}
+	return nil
+}
+
+// keeps says that the call belongs to the key already: its session goes there, or
+// what it needs is there. A key that takes no new sessions serves it still.
+func (w *walk) keeps(m *member) bool {
+	return w.home.bound != nil || w.home.known != nil && w.home.known.has(m.key)
+}
+
+// goHome chooses the key of the call's session; if that is out, another one with the
+// same prompt cache. With neither it says that the session had better wait, for a
+// trial or until a time, or ok is false and the call goes by the strategy.
+func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
+	s := w.home.stay
+	if s == nil || w.pool.opts.Affinity == AffinityOff {
+		return nil, nil, false
+	}
+	home := w.pool.memberOf(s.key)
+	if w.leaves(s, home, now) {
+		return nil, nil, false
+	}
+	model := clip(w.want.Model)
+	if home != nil && w.askable(home, now) && w.fits(home, now) {
+		switch home.ready(model, now) {
+		case free, halfOpen:
+			return home, nil, true
+		case busy:
+			b := home.tried(model)
+			left := w.patienceWith(b, now)
+			if left <= 0 {
+				return home, nil, true
+			}
+			if w.worth(s, now, now.Add(left)) {
+				return nil, []*block{b}, true
+			}
+		case due, blocked:
+		}
+	}
+	cache := s.cache
+	if home != nil {
+		cache = w.pool.cacheOf(home)
+	}
+	w.home.only = cache
+	m, _ = w.choose(now)
+	at, returns := w.soonest(now)
+	w.home.only = nil
+	switch {
+	case m != nil && w.fits(m, now):
+		return m, nil, true
+	case returns && at.After(now) && w.worth(s, now, at):
+		w.until = at
+		return nil, nil, true
+	}
+	return nil, nil, false
+}
+
+// leaves says that a session on a lower key looks for a higher one: under Priority,
+// when its cache is gone, or when it has been there for long.
+func (w *walk) leaves(s *stay, home *member, now time.Time) bool {
+	return w.pool.opts.Strategy == Priority && home != nil && home.index > 0 &&
+		(now.Sub(s.used) >= s.life || now.Sub(s.since) >= lowerTime)
+}
+
+// fits says that the key's limits, as far as they are known, have room for the call.
+func (w *walk) fits(m *member, now time.Time) bool {
+	return w.pool.opts.Strategy != Headroom || w.spare(m, now) >= 0
+}
+
+// worth says that to wait until a time is cheaper than to write the session's cache
+// anew with another key, that the cache will still be there, and that the call may
+// wait so long.
+func (w *walk) worth(s *stay, now, until time.Time) bool {
+	wait := until.Sub(now)
+	return s.cached > 0 &&
+		wait <= time.Duration(s.cached)*time.Second/cachedPerSecond &&
+		until.Before(s.used.Add(s.life)) &&
+		w.waited+wait <= w.pool.opts.MaxWait
+}
+
+// cacheLife is how long the provider keeps the session's prompts after their last use.
+func (w *walk) cacheLife() time.Duration {
+	switch {
+	case w.want.CacheLife > 0:
+		return w.want.CacheLife
+	case w.pool.opts.Family == verdict.Anthropic:
+		return 5 * time.Minute
+	}
+	return 30 * time.Minute
+}
+
+// settled remembers, after a good answer, where the session goes from now on. One
+// whose call another key has served only because the upstream was in trouble stays.
+func (b *book) settled(l *Lease, now time.Time) {
+	bond := &l.bond
+	if bond.session == 0 {
+		return
+	}
+	cache := l.pool.cacheOf(l.member)
+	b.sessions.expire(now, 2)
+	s, old := b.sessions.lru.add(bond.session)
+	if old != nil {
+		old.leave()
+	}
+	if bond.begins {
+		s.leave()
+	}
+	i := s.place(bond.model)
+	t := &s.stays[i]
+	if key := l.member.key; t.key != key || t.model != bond.model {
+		if bond.visits && t.key != nil && t.model == bond.model {
+			return
+		}
+		if t.key == nil || t.model != bond.model || t.cache != cache {
+			t.cached = 0
+		}
+		s.put(i, key)
+		t.since = now
+	}
+	t.model, t.cache, t.used, t.life = bond.model, cache, now, bond.life
+}
+
+// used takes in how much of the session's prompts is cached.
+func (b *book) used(l *Lease, u Usage) {
+	if l.bond.session == 0 || u.InputTokens == 0 {
+		return
+	}
+	if s := b.sessions.lru.find(l.bond.session); s != nil {
+		if t := s.of(l.bond.model); t != nil && t.model == l.bond.model && t.key == l.member.key {
+			t.cached = u.CachedTokens
+		}
+	}
+}
