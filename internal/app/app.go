@@ -224,6 +224,9 @@ func (a *App) serve(setting, address string, h http.Handler) error {
 		ReadHeaderTimeout: headPatience, IdleTimeout: idleKeepAlive, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
+	if g, ok := h.(*gateway.Gateway); ok {
+		ln = g.Attach(srv, ln)
+	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

@@ -15,11 +15,7 @@ import (
 	"keybridge/internal/wire"
 )
 
-const (
-	writePatience = time.Minute      // for a stuck client to take a piece of what is written
-	writePiece    = 16 << 10         // so that a slow client with a large answer is not a stuck one
-	writeRenew    = 10 * time.Second // how stale the write deadline may get
-)
+const writePiece = 16 << 10 // so that a slow client with a large answer is not a stuck one
 
 var (
 	// ErrStopping is the cause with which the server's base context ends.
@@ -37,6 +33,7 @@ type out struct {
 	mu     sync.Mutex
 	w      http.ResponseWriter
 	rc     *http.ResponseController
+	conn   *conn
 	head   bool // the request is HEAD: no bodies
 	stream Stream
 	ping   []byte
@@ -58,7 +55,6 @@ type out struct {
 	heldSince time.Time
 	first     time.Time
 	lastWrite time.Time
-	deadline  time.Time // when the write deadline was last set
 
 	waiting time.Time // since when the upstream is waited for; zero: it is not
 	cancel  context.CancelCauseFunc
@@ -66,7 +62,7 @@ type out struct {
 }
 
 func newOut(w http.ResponseWriter, r *http.Request, s Stream, ping []byte) *out {
-	o := &out{w: w, rc: http.NewResponseController(w), head: r.Method == http.MethodHead, stream: s, ping: ping}
+	o := &out{w: w, rc: http.NewResponseController(w), conn: connOf(r.Context()), head: r.Method == http.MethodHead, stream: s, ping: ping}
 	o.timer = time.AfterFunc(never, o.tick)
 	return o
 }
@@ -185,9 +181,8 @@ func (o *out) put(b []byte) {
 	if o.head {
 		return
 	}
-	o.dirty = true
+	o.soil()
 	for len(b) > 0 && o.dead == nil {
-		o.renew()
 		piece := b[:min(len(b), writePiece)]
 		b = b[len(piece):]
 		if _, err := o.w.Write(piece); err != nil { //nolint:gosec // an answer of an API, relayed as it came
@@ -197,11 +192,11 @@ func (o *out) put(b []byte) {
 	o.lastWrite = time.Now()
 }
 
-// renew gives the client time to take what is written next.
-func (o *out) renew() {
-	if now := time.Now(); now.Sub(o.deadline) > writeRenew {
-		o.deadline = now
-		_ = o.rc.SetWriteDeadline(now.Add(writePatience)) // not every writer can
+// soil notes that something is about to be written.
+func (o *out) soil() {
+	if !o.dirty {
+		o.dirty = true
+		o.conn.hold()
 	}
 }
 
@@ -210,6 +205,7 @@ func (o *out) putHead() {
 		return
 	}
 	o.started = true
+	o.soil()
 	h := o.w.Header()
 	maps.Copy(h, o.header)
 	if o.resp != nil {
@@ -219,7 +215,7 @@ func (o *out) putHead() {
 		h["Content-Type"] = nil // else net/http would guess one
 	}
 	o.w.WriteHeader(o.status)
-	o.dirty, o.lastWrite = true, time.Now()
+	o.lastWrite = time.Now()
 }
 
 // begin sends the head of a committed answer before its first bytes, which may be
@@ -249,8 +245,11 @@ func (o *out) push() {
 		return
 	}
 	o.dirty = false
-	o.renew()
-	if err := o.rc.Flush(); err != nil {
+	err := o.rc.Flush()
+	if e := o.conn.send(); err == nil {
+		err = e
+	}
+	if err != nil {
 		o.lose(err)
 	}
 }
@@ -269,11 +268,16 @@ func (o *out) whole(status int, h http.Header, body []byte) {
 	o.complete = o.dead == nil
 }
 
-// end says that the answer has ended well.
+// end says that the answer has ended well. If net/http has an end of its own to
+// write, the last of the answer goes out with it.
 func (o *out) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.putHead()
+	if _, known := o.w.Header()["Content-Length"]; !known && !o.head && o.dirty && o.dead == nil && o.rc.Flush() == nil {
+		o.dirty = false
+		o.conn.leave()
+	}
 	o.push()
 	o.complete = o.dead == nil
 }
@@ -284,9 +288,6 @@ func (o *out) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.push()
-	if o.started {
-		o.renew()
-	}
 	o.closed = true
 	o.timer.Stop()
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,7 +55,8 @@ type setup struct {
 	base   func(net.Listener) context.Context
 	chat   dialect.Dialect
 	msgs   dialect.Dialect
-	early  bool // the upstream answers before it has read the body
+	writes *atomic.Int32 // counts what is written to the client
+	early  bool          // the upstream answers before it has read the body
 	// upstream answers the n-th call (from 0) of all.
 	upstream func(w http.ResponseWriter, r *http.Request, key string, n int)
 }
@@ -136,6 +138,9 @@ func newRig(t *testing.T, s setup) *rig {
 		Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Tools: s.tools,
 	})
 	down, toGateway := r.listen(s.tcp)
+	if s.writes != nil {
+		down = counted{down, s.writes}
+	}
 	r.serve(down, s.base, g)
 	transport := &http.Transport{DialContext: toGateway, DisableCompression: true}
 	r.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -167,6 +172,9 @@ func (r *rig) listen(tcp bool) (net.Listener, func(ctx context.Context, network,
 
 func (r *rig) serve(l net.Listener, base func(net.Listener) context.Context, h http.Handler) {
 	srv := &http.Server{Handler: h, BaseContext: base, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	if g, ok := h.(*gateway.Gateway); ok {
+		l = g.Attach(srv, l)
+	}
 	done := make(chan struct{})
 	go func() { defer close(done); srv.Serve(l) }()
 	r.t.Cleanup(func() { srv.Close(); <-done })
