@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"keybridge/internal/ledger"
@@ -11,32 +12,45 @@ import (
 // accessLog writes a line for every exchange, and at debug level one for every
 // attempt. It names keys by id and hint, requests by pattern; nothing a client or
 // an upstream said is in it but the model's name.
-type accessLog struct{ log *slog.Logger }
+type accessLog struct{ slog.Handler }
+
+// attrsPool saves an allocation a line; a line has 18 at most.
+var attrsPool = sync.Pool{New: func() any { return new([18]slog.Attr) }} //nolint:gochecknoglobals // a pool
+
+// line writes a line. It is a record without a place in the code, which nobody
+// sees, and with its attributes in one group without a name, which needs no copy.
+func (l accessLog) line(at time.Time, level slog.Level, message string, attrs []slog.Attr) {
+	r := slog.NewRecord(at, level, message, 0)
+	r.AddAttrs(slog.Attr{Value: slog.GroupValue(attrs...)})
+	_ = l.Handle(context.Background(), r) // there is nowhere to complain
+}
 
 // Started implements ledger.Listener.
 func (accessLog) Started(*ledger.Exchange) {}
 
 // Attempted implements ledger.Listener.
 func (l accessLog) Attempted(e *ledger.Exchange, a *ledger.Attempt) {
-	ctx := context.Background()
-	if !l.log.Enabled(ctx, slog.LevelDebug) {
+	if !l.Enabled(context.Background(), slog.LevelDebug) {
 		return
 	}
-	l.log.LogAttrs(ctx, slog.LevelDebug, "attempt",
+	l.line(a.Sent.Add(a.Duration), slog.LevelDebug, "attempt", []slog.Attr{
 		slog.String("id", e.ID), slog.String("provider", e.Provider), slog.String("key", a.Key), slog.String("hint", a.Hint),
-		slog.Int("status", a.Status), slog.String("action", a.Action), slog.String("reason", a.Reason), slog.Duration("duration", readable(a.Duration)))
+		slog.Int("status", a.Status), slog.String("action", a.Action), slog.String("reason", a.Reason), slog.Duration("duration", readable(a.Duration)),
+	})
 }
 
 // Finished implements ledger.Listener. What does not apply is left out.
 func (l accessLog) Finished(e *ledger.Exchange) {
-	ctx, level := context.Background(), slog.LevelInfo
+	level := slog.LevelInfo
 	if e.Quiet {
 		level = slog.LevelDebug
 	}
-	if !l.log.Enabled(ctx, level) {
+	if !l.Enabled(context.Background(), level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 16)
+	array := attrsPool.Get().(*[18]slog.Attr) //nolint:forcetypeassert // nothing else is put in
+	defer attrsPool.Put(array)
+	attrs := array[:0]
 	text := func(name, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(name, value))
@@ -65,7 +79,7 @@ func (l accessLog) Finished(e *ledger.Exchange) {
 	if e.Err != nil {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))
 	}
-	l.log.LogAttrs(ctx, level, "exchange", attrs...)
+	l.line(e.End, level, "exchange", attrs)
 }
 
 // readable drops the digits of a duration that say nothing.

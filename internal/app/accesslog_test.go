@@ -68,7 +68,7 @@ func TestAccessLog(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var said bytes.Buffer
-			accessLog{newLogger(&said, tt.format, tt.level)}.Finished(&tt.exchange)
+			accessLog{newHandler(&said, tt.format, tt.level)}.Finished(&tt.exchange)
 			if diff := cmp.Diff(tt.want, string(withoutTime(said.Bytes()))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -68,6 +68,7 @@ const (
 type App struct {
 	o          Options
 	log        *slog.Logger
+	access     slog.Handler // of the access log
 	level      slog.LevelVar
 	registry   *prometheus.Registry
 	keyMetrics *keypool.Metrics
@@ -102,7 +103,10 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.log = newLogger(a.o.Stderr, c.Log.Format, &a.level)
+	lines := newLines(a.o.Stderr)
+	a.stop(func(context.Context) { lines.close() })
+	a.access = newHandler(lines, c.Log.Format, &a.level)
+	a.log = slog.New(prompt{a.access, lines})
 	a.level.Set(c.Log.Level)
 	prefixed := prometheus.WrapRegistererWithPrefix("keybridge_", a.registry)
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -141,13 +145,13 @@ func withDefaults(o Options) Options {
 	return o
 }
 
-func newLogger(w io.Writer, f config.Format, level slog.Leveler) *slog.Logger {
+func newHandler(w io.Writer, f config.Format, level slog.Leveler) slog.Handler {
 	opts := &slog.HandlerOptions{Level: level}
 	if f == config.JSON {
 		opts.ReplaceAttr = inSeconds
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.NewJSONHandler(w, opts)
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return slog.NewTextHandler(w, opts)
 }
 
 // inSeconds writes durations as metrics have them: JSON would have a bare number of nanoseconds.
@@ -191,7 +195,7 @@ func (a *App) Start() error {
 	if err := a.serve("admin", c.Admin, a.adminHandler()); err != nil {
 		return err
 	}
-	listeners := ledger.Fanout{a.metrics, accessLog{a.log}}
+	listeners := ledger.Fanout{a.metrics, accessLog{a.access}}
 	if a.o.Ledger != nil {
 		listeners = append(listeners, a.o.Ledger)
 	}
