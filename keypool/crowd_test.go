@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,11 +30,19 @@ func newCrowd(t *testing.T) *crowd {
 }
 
 // call starts one call and waits until it is blocked, so that calls come in order.
-// Its answers are for whichever keys it is given.
+// Its answers are for whichever keys it is given. What stands before a slash in the
+// name is its caller, what stands behind an @ its model.
 func (c *crowd) call(ctx context.Context, p *Pool, name string, answers ...reply) {
 	c.t.Helper()
+	want := Want{Model: "m", Endpoint: "/v1/messages"}
+	if caller, _, ok := strings.Cut(name, "/"); ok {
+		want.Caller = caller
+	}
+	if _, model, ok := strings.Cut(name, "@"); ok {
+		want.Model = model
+	}
 	go func() {
-		err := p.Do(ctx, Want{Model: "m", Endpoint: "/v1/messages"}, func(ctx context.Context, l *Lease) (verdict.Verdict, error) {
+		err := p.Do(ctx, want, func(ctx context.Context, l *Lease) (verdict.Verdict, error) {
 			defer l.Release(Usage{})
 			c.mu.Lock()
 			c.sent = append(c.sent, fmt.Sprintf("%s %s@%v", name, l.Key(), time.Since(c.start)))

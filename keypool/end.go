@@ -62,6 +62,7 @@ type step struct {
 // look decides under the book's lock how the call goes on.
 func (w *walk) look(now time.Time, inLine bool) step {
 	m, trying := w.pick(now)
+	w.explained = true
 	switch {
 	case m != nil && w.crowded(m, now, inLine):
 		return step{wait: wait{room, now.Add(min(roomTick, w.mayWait()))}}
@@ -94,7 +95,7 @@ func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
 }
 
 // mayWait is how much longer the call may wait.
-func (w *walk) mayWait() time.Duration { return w.pool.opts.MaxWait - w.waited }
+func (w *walk) mayWait() time.Duration { return w.pool.opts.MaxWait - w.waited - w.patience }
 
 // without decides for a call that has no key to ask.
 func (w *walk) without(now time.Time, inLine bool) step {
@@ -160,6 +161,7 @@ func (w *walk) pause(ctx context.Context) error {
 	after := resendAfter[w.resends]
 	w.resends++
 	w.paused = true
+	w.want.Trail.Add(Decision{At: time.Now(), What: Resent, For: after})
 	return sleep(ctx, after)
 }
 
@@ -177,6 +179,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // restart begins another walk of the same call. What was learned from the keys'
 // refusals stays evidence.
 func (w *walk) restart() {
+	w.want.Trail.Add(Decision{At: time.Now(), What: Restarted})
 	w.asked = asked{}
 	w.outside, w.toldDenied, w.refusal = nil, false, nil
 	w.home.found = false
@@ -214,6 +217,7 @@ func (w *walk) exhausted(at time.Time, returns bool) error {
 	case w.outOfCredit(now):
 		e.Outcome = OutcomeQuotaExhausted
 	}
+	w.want.Trail.Add(Decision{At: now, What: Exhausted, Why: string(e.Outcome), Until: at})
 	p.book.series.exhaustion(e.Outcome)
 	tell := p.book.tell(now)
 	p.book.mu.Unlock()

@@ -257,7 +257,7 @@ func (b *book) idle(q *waiter, views map[class]outlook, now time.Time) bool {
 	case q.wait.what == aTrial:
 		return v.trying
 	}
-	return !v.trying && !v.at.IsZero() && !v.at.After(now.Add(q.walk.pool.opts.MaxWait-q.walk.waited-now.Sub(q.since)))
+	return !v.trying && !v.at.IsZero() && !v.at.After(q.since.Add(q.walk.mayWait()))
 }
 
 func sooner(at *time.Time, t time.Time) {

@@ -59,7 +59,6 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 			w.skipped(c, blocked, now)
 		}
 	}
-	w.explained = true
 	if best.member == nil {
 		return tried.member, trying
 	}
