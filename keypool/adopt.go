@@ -24,11 +24,16 @@ func (b *book) enlist(p *Pool) {
 	}
 	for _, m := range p.members {
 		m.key = get(domainID{verdict.Key, hex.EncodeToString(m.print[:])})
-		if m.organization != "" {
-			m.org = get(domainID{verdict.Organization, p.host + "\x00" + m.organization})
+	}
+	known := p.names()
+	for _, m := range p.members {
+		m.org, m.inOrg = nil, known.belongs(m, verdict.Organization)
+		if m.inOrg.name != "" {
+			m.org = get(domainID{verdict.Organization, p.host + "\x00" + m.inOrg.name})
 		}
-		if m.projectName != "" {
-			m.project = get(domainID{verdict.Project, p.host + "\x00" + m.projectName})
+		m.project, m.inProject = nil, known.belongs(m, verdict.Project)
+		if m.inProject.name != "" {
+			m.project = get(domainID{verdict.Project, p.host + "\x00" + m.inProject.name})
 		}
 	}
 	b.newest, b.domains = p, kept
@@ -75,6 +80,7 @@ func (p *Pool) Adopt(old *Pool) {
 	b.resettle(now)
 	for _, m := range p.members {
 		m.key.state = m.stateAt(now) // belonging to a cooling organization is no transition
+		events = append(events, p.contradiction(m)...)
 	}
 	p.book = b
 	b.rehome(p)

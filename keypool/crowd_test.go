@@ -56,6 +56,9 @@ func (c *crowd) call(ctx context.Context, p *Pool, name string, answers ...reply
 			if err := sleep(ctx, a.takes); err != nil {
 				return verdict.Broken(), err
 			}
+			if a.header != nil {
+				l.Observe(a.header)
+			}
 			return a.verdict, a.err
 		})
 		end := fmt.Sprintf("ok@%v", time.Since(c.start))

@@ -159,8 +159,11 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 	return ends, err
 }
 
-// note keeps what a walk must know of a key that could not serve.
+// note keeps what a walk must know of a key that could not serve. Under the lock:
+// other answers may tell meanwhile whom the key belongs to.
 func (w *walk) note(m *member, v verdict.Verdict, err error) {
+	w.pool.book.mu.Lock()
+	defer w.pool.book.mu.Unlock()
 	w.asked.set(m, marked)
 	switch v.Mark {
 	case verdict.Deny:

@@ -31,6 +31,10 @@ type Lease struct {
 	trials   []*block
 	judged   bool
 	released bool
+
+	lane   *lane
+	need   need
+	places [sides]place
 }
 
 // Secret is the credential to send. Keep it out of logs and errors.
@@ -49,7 +53,25 @@ func (l *Lease) Sent() time.Time { return l.sent }
 // belongs to and how much of its rate limits is left. Call it once for each answer,
 // whatever its status, when the head has arrived and before the answer is judged:
 // then what it says is about the whole organization.
-func (l *Lease) Observe(h http.Header) { l.observe(h) }
+func (l *Lease) Observe(h http.Header) {
+	p := l.pool
+	if p.borrowed {
+		return
+	}
+	organization, project := verdict.Scopes(p.opts.Family, h)
+	now := time.Now()
+	told, limited := verdict.Limits(p.opts.Family, h, now)
+	b := p.book
+	b.mu.Lock()
+	events := p.learn(l.member, organization, project, now)
+	l.report(&told, limited, now)
+	if b.line.room > 0 {
+		b.line.stirred = true
+		b.letGo(now)
+	}
+	b.mu.Unlock()
+	p.report(events)
+}
 
 // Judge remembers what the answer says of the key. Do judges by itself; Judge is
 // for those who commit an answer before their attempt returns, and for users
@@ -113,6 +135,7 @@ func (l *Lease) Release(u Usage) {
 	}
 	l.released = true
 	l.member.key.inflight--
+	l.settle(u)
 	p.book.used(l, u)
 }
 
@@ -123,6 +146,7 @@ func (l *Lease) drop() {
 	if !l.released {
 		l.released = true
 		l.member.key.inflight--
+		l.settle(Usage{})
 	}
 	l.endTrials(time.Now())
 	b.mu.Unlock()

@@ -19,7 +19,7 @@ type Metrics struct {
 
 type descs struct {
 	state, transitions, exhaustions, attempts, failovers, calls,
-	recoveries, next, key, scoped *prometheus.Desc
+	recoveries, next, key, headroom, scoped *prometheus.Desc
 }
 
 // NewMetrics registers the key_pool_* families. pools is called at each scrape and
@@ -42,6 +42,7 @@ func NewMetrics(reg prometheus.Registerer, pools func() []*Pool) (*Metrics, erro
 		recoveries:  d("recoveries_total", "Keys that became valid again.", "via"),
 		next:        d("next_recovery_seconds", "Time until the soonest cooling key may be used; absent when none cools."),
 		key:         d("key_state", "1 for the state the key is in.", "key", "state"),
+		headroom:    d("key_headroom_ratio", "What is left of the key's rate limit, as a share of it, as last reported; absent when unknown.", "key", "limit"),
 		scoped:      d("scoped_cooldowns", "Cooldowns of one model and access denials now in force.", "scope"),
 	}}
 	if err := reg.Register(m); err != nil {
@@ -56,7 +57,7 @@ func NoMetrics() *Metrics { return &Metrics{pools: func() []*Pool { return nil }
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	d := m.descs
-	for _, desc := range []*prometheus.Desc{d.state, d.transitions, d.exhaustions, d.attempts, d.failovers, d.calls, d.recoveries, d.next, d.key, d.scoped} {
+	for _, desc := range []*prometheus.Desc{d.state, d.transitions, d.exhaustions, d.attempts, d.failovers, d.calls, d.recoveries, d.next, d.key, d.headroom, d.scoped} {
 		ch <- desc
 	}
 }
@@ -85,8 +86,13 @@ func (m *Metrics) gauges(ch chan<- prometheus.Metric, p *Pool) {
 	for _, st := range [...]State{Valid, Temporary, Permanent} {
 		gauge(m.descs.state, float64(view.states[st]), string(st))
 	}
-	for _, k := range view.keys {
+	for i, k := range view.keys {
 		gauge(m.descs.key, 1, k.ID, string(k.State))
+		for res, ratio := range view.ratios[i] {
+			if ratio >= 0 {
+				gauge(m.descs.headroom, ratio, k.ID, verdict.Resource(res).String()) //nolint:gosec // there are four
+			}
+		}
 	}
 	if !view.next.IsZero() {
 		gauge(m.descs.next, max(view.next.Sub(now).Seconds(), 0))
@@ -127,6 +133,7 @@ func (m *Metrics) counters(ch chan<- prometheus.Metric, p *Pool) {
 type view struct {
 	states map[State]int
 	keys   []KeyStatus
+	ratios []ratios // of each key
 	next   time.Time
 	scoped map[verdict.Level]int
 }
@@ -140,6 +147,7 @@ func (p *Pool) view(now time.Time) view {
 		st := m.stateAt(now)
 		v.states[st]++
 		v.keys = append(v.keys, m.status(st, now))
+		v.ratios = append(v.ratios, m.ratios(&b.lanes))
 		if at, ok := m.soonestTry(now); ok && st == Temporary && (v.next.IsZero() || at.Before(v.next)) {
 			v.next = at
 		}

@@ -22,6 +22,7 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 
 // choose is pick for a call that no session leads.
 func (w *walk) choose(now time.Time) (m *member, trying []*block) {
+	w.measure()
 	w.takeTurn()
 	model := clip(w.want.Model)
 	members := w.pool.members
@@ -62,9 +63,6 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 	if best.member == nil {
 		return tried.member, trying
 	}
-	if w.pool.opts.Strategy == Weighted {
-		return w.byTurns(model, now), trying
-	}
 	return best.member, trying
 }
 
@@ -100,31 +98,26 @@ func (w *walk) weigh(c *choice, m *member, now time.Time) {
 		if c.member == nil || m.key.inflight < c.member.key.inflight {
 			c.member = m
 		}
-	case Priority, RoundRobin, Weighted:
+	case Weighted:
+		if c.member == nil || m.key.credit+m.weight > c.member.key.credit+c.member.weight {
+			c.member = m
+		}
+	case Priority, RoundRobin:
 		if c.member == nil {
 			c.member = m
 		}
 	}
 }
 
-// byTurns is smooth weighted round robin: each usable key gains its weight, and the
-// one that has gained the most pays for all. Heavy keys are thus spread among the
-// light ones instead of taking their turns in a row.
-func (w *walk) byTurns(model string, now time.Time) *member {
-	var best *member
-	total := 0
+// pay counts a turn of smooth weighted round robin: each usable key gains its
+// weight, and the one whose turn it is pays for all. Heavy keys are thus spread among
+// the light ones instead of taking their turns in a row.
+func (w *walk) pay(turn *member, now time.Time) {
+	model := clip(w.want.Model)
 	for _, m := range w.pool.members {
-		if !w.askable(m, now) || m.ready(model, now) > halfOpen {
-			continue
-		}
-		m.key.credit += m.weight
-		total += m.weight
-		if best == nil || m.key.credit > best.key.credit {
-			best = m
+		if m == turn || w.askable(m, now) && m.ready(model, now) <= halfOpen {
+			m.key.credit += m.weight
+			turn.key.credit -= m.weight
 		}
 	}
-	if best != nil {
-		best.key.credit -= total
-	}
-	return best
 }

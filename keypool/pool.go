@@ -102,6 +102,8 @@ type member struct {
 	print            fingerprint
 	key              *domain
 	project, org     *domain // nil: unknown
+	inProject, inOrg scope   // the same with what shows it
+	warned           bool    // of what contradicts its configuration
 }
 
 type fingerprint [sha256.Size]byte

@@ -70,6 +70,7 @@ type reply struct {
 	verdict verdict.Verdict
 	err     error
 	takes   time.Duration // until its head
+	header  http.Header   // what is observed of it; nil: nothing is
 }
 
 // refusal is the error that stands for an upstream's answer.
@@ -163,6 +164,9 @@ func doContext(ctx context.Context, t *testing.T, p *Pool, w Want, s script) ([]
 				return verdict.Broken(), err
 			}
 		}
+		if r.header != nil {
+			l.Observe(r.header)
+		}
 		return r.verdict, r.err
 	})
 	for _, l := range leases {
@@ -215,6 +219,7 @@ type expect struct {
 	failovers   map[verdict.Reason]int
 	recoveries  map[string]int
 	next        float64 // seconds; 0: absent
+	headroom    map[string]float64 // by key and limit, as "k0 tokens"
 	scoped      map[string]int
 }
 
@@ -253,6 +258,13 @@ func (e *expect) text(provider string) string {
 	if e.next > 0 {
 		family("next_recovery_seconds", "gauge")
 		fmt.Fprintf(&b, "key_pool_next_recovery_seconds{provider=%q} %v\n", provider, e.next)
+	}
+	if len(e.headroom) > 0 {
+		family("key_headroom_ratio", "gauge")
+	}
+	for _, of := range slices.Sorted(maps.Keys(e.headroom)) {
+		key, limit, _ := strings.Cut(of, " ")
+		fmt.Fprintf(&b, "key_pool_key_headroom_ratio{key=%q,limit=%q,provider=%q} %v\n", key, limit, provider, e.headroom[of])
 	}
 	family("scoped_cooldowns", "gauge")
 	for _, s := range []string{"key", "project", "organization"} {
@@ -301,6 +313,13 @@ var helpLines = sync.OnceValue(func() map[string]string {
 	}
 	pools = []*Pool{p}
 	p.members[0].key.whole.cool(limited(time.Minute).verdict, time.Now())
+	err = p.Do(context.Background(), Want{Model: "m"}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+		l.Observe(http.Header{"X-Ratelimit-Limit-Tokens": {"2"}, "X-Ratelimit-Remaining-Tokens": {"1"}})
+		return verdict.Success(), nil
+	})
+	if err != nil {
+		panic(err)
+	}
 	families, err := reg.Gather()
 	if err != nil {
 		panic(err)

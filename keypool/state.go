@@ -42,6 +42,7 @@ type book struct {
 	newest   *Pool // whose keys are counted and whose probes revive them
 	domains  map[domainID]*domain
 	denials  denials
+	lanes    lanes
 	sessions sessions
 	pins     lru[pinID, pin]
 	// settleAt is the earliest deadline in force: before it no key changes state
@@ -76,6 +77,7 @@ type domain struct {
 	level   verdict.Level
 	name    string // as in its domainID
 	models  map[string]*block
+	meters  []*meter  // of its rate limits, by the slot of the model's lane
 	success time.Time // when what was last answered well had been sent
 
 	// Of a key's own domain only:
@@ -84,6 +86,7 @@ type domain struct {
 	inflight  int
 	served    uint64 // good answers
 	credit    int    // what weighted turns owe it
+	said      said   // whom its provider says that it belongs to
 	sessions  int    // that go to it
 	bench     block  // the operator has taken it out of use
 	draining  bool   // the operator lets it finish what it has begun
@@ -345,12 +348,18 @@ type event struct {
 	until  time.Time
 	via    string
 	status int
+	// contradicts is how the provider contradicts the key's configuration: no change of state.
+	contradicts []slog.Attr
 }
 
 func (p *Pool) report(events []event) {
 	p.notify()
 	ctx := context.Background() // a state change belongs to no request
 	for _, e := range events {
+		if e.contradicts != nil {
+			p.log.LogAttrs(ctx, slog.LevelWarn, "scope contradicts the configuration", append([]slog.Attr{slog.String("key", e.member.id)}, e.contradicts...)...)
+			continue
+		}
 		attrs := []slog.Attr{slog.String("key", e.member.id), slog.String("hint", e.member.hint), slog.String("state", string(e.state))}
 		if e.via != "" {
 			p.log.LogAttrs(ctx, slog.LevelInfo, "key recovered", append(attrs, slog.String("via", e.via))...)

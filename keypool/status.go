@@ -61,8 +61,17 @@ type Room struct {
 // Status reads the pool. That of a caller's own key has no keys to show.
 func (p *Pool) Status() Status {
 	s := Status{Provider: p.provider}
-	if !p.borrowed {
-		s.Keys = p.view(time.Now()).keys
+	if p.borrowed {
+		return s
+	}
+	now := time.Now()
+	s.Keys = p.view(now).keys
+	p.book.mu.Lock()
+	defer p.book.mu.Unlock()
+	for i, m := range p.members {
+		k := &s.Keys[i]
+		k.Organization, k.Project = p.membership(m, verdict.Organization), p.membership(m, verdict.Project)
+		k.Headroom = m.rooms(&p.book.lanes, now)
 	}
 	return s
 }

@@ -41,8 +41,8 @@ func TestStatus(t *testing.T) {
 		want := []KeyStatus{
 			{ID: "k0", State: Temporary, Reason: verdict.RateLimited, Models: []string{"m", "n"}, Until: start.Add(40 * time.Second), NextTry: start.Add(20 * time.Second)},
 			{ID: "k1", State: Permanent, Reason: verdict.Unauthorized},
-			{ID: "k2", State: Permanent, Reason: verdict.QuotaExhausted},
-			{ID: "k3", State: Permanent, Reason: verdict.QuotaExhausted},
+			{ID: "k2", State: Permanent, Reason: verdict.QuotaExhausted, Organization: Membership{Name: "org", Evidence: "configured", Shared: []string{"k3"}}},
+			{ID: "k3", State: Permanent, Reason: verdict.QuotaExhausted, Organization: Membership{Name: "org", Evidence: "configured", Shared: []string{"k2"}}},
 			{ID: "k4", State: Valid, Served: 2},
 		}
 		if diff := gocmp.Diff(want, got.Keys); diff != "" {

@@ -98,6 +98,8 @@ type walk struct {
 	patience   time.Duration // spent on other requests' trials
 	begun      int           // how long the trail was when the call began
 	explained  bool          // why keys are passed over has been noted before
+	lane       *lane         // whose rate limits the call comes under; nil: none that are kept
+	need       need          // what it takes of them
 	toldDenied bool          // a key known to be denied has been asked for its answer
 }
 
@@ -181,6 +183,7 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 		w.leased(l, now)
 	}
 	w.paused = false
+	w.charge(l)
 	if w.last != nil && m.key == w.last.key {
 		return l // the same key again: neither handed out anew nor a move
 	}
@@ -190,6 +193,9 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 	w.last = m
 	if w.asked.of(m) == unasked {
 		w.handed++
+		if w.pool.opts.Strategy == Weighted {
+			w.pay(m, now)
+		}
 	}
 	return l
 }
