@@ -96,6 +96,17 @@ func (d *denials) forget(m *member, model, endpoint string) {
 	}
 }
 
+// absolve drops whatever the key was denied.
+func (d *denials) absolve(m *member) {
+	for el := d.order.Front(); el != nil; {
+		next := el.Next()
+		if e, _ := el.Value.(denialEntry); e.domain == m.key || e.domain == m.project || e.domain == m.org {
+			d.drop(el)
+		}
+		el = next
+	}
+}
+
 // inForce counts the denials of each level at now.
 func (d *denials) inForce(now time.Time, count func(verdict.Level)) {
 	for el := d.order.Front(); el != nil; el = el.Next() {

@@ -25,18 +25,22 @@ type ExhaustedError struct {
 	Provider   string
 	Outcome    Outcome
 	RetryAfter time.Duration // until the soonest permitted try; only when rate-limited
+	// Withheld says that the operator has taken every key out of use that could serve
+	// the call, and for no stated time.
+	Withheld bool
 	// Pinned says that only the keys of one project, or organization, were asked for:
 	// what the call needs is there.
 	Pinned bool
 }
 
 func (e *ExhaustedError) Error() string {
-	switch e.Outcome {
-	case OutcomeRateLimited:
+	switch {
+	case e.Withheld:
+		return fmt.Sprintf("all keys of %s are taken out of use by the operator", e.Provider)
+	case e.Outcome == OutcomeRateLimited:
 		return fmt.Sprintf("all keys of %s are rate-limited, the next may be used in %s", e.Provider, e.RetryAfter)
-	case OutcomeQuotaExhausted:
+	case e.Outcome == OutcomeQuotaExhausted:
 		return fmt.Sprintf("all keys of %s are out of credit or refused", e.Provider)
-	case OutcomeAuthFailed:
 	}
 	return fmt.Sprintf("all keys of %s failed authentication", e.Provider)
 }
@@ -191,7 +195,7 @@ func (w *walk) admitted() bool {
 
 // eligible says that the key might serve this request were it not out.
 func (w *walk) eligible(m *member, now time.Time) bool {
-	return w.admits(m) && w.within(m) && !w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now)
+	return w.admits(m) && w.within(m) && !w.drained(m) && !w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now)
 }
 
 // cameBack says that a key whose answer spoke against it is in: it has come back
@@ -214,6 +218,8 @@ func (w *walk) exhausted(at time.Time, returns bool) error {
 	switch {
 	case returns:
 		e.Outcome, e.RetryAfter = OutcomeRateLimited, max(at.Sub(now), minCooldown)
+	case w.withheld(now):
+		e.Withheld = true
 	case w.outOfCredit(now):
 		e.Outcome = OutcomeQuotaExhausted
 	}

@@ -114,6 +114,7 @@ func (l *Lease) endTrials(now time.Time) {
 		}
 		if b.inForce(now) && !b.tryAt.IsZero() && !b.tryAt.After(now) {
 			b.tryAt = now.Add(firstProbe)
+			l.pool.book.touch()
 		}
 		b.trial = nil
 		l.pool.book.line.stirred = true
@@ -150,4 +151,5 @@ func (l *Lease) drop() {
 	}
 	l.endTrials(time.Now())
 	b.mu.Unlock()
+	l.pool.notify()
 }

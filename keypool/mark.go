@@ -27,6 +27,7 @@ func (p *Pool) mark(m *member, model string, v verdict.Verdict, now time.Time) [
 	} else {
 		changed = p.book.condemn(d, v, now)
 	}
+	p.book.touch() // what ends no trial well moves the next one
 	if !changed {
 		return events
 	}

@@ -170,8 +170,13 @@ func (p *Pool) view(now time.Time) view {
 func (m *member) soonestTry(now time.Time) (at time.Time, ok bool) {
 	var whole time.Time
 	for _, d := range m.domains() {
-		if d != nil && d.whole.inForce(now) && d.whole.nextTry().After(whole) {
-			whole = d.whole.nextTry()
+		if d == nil {
+			continue
+		}
+		for _, b := range [...]*block{&d.whole, &d.bench} {
+			if b.inForce(now) && b.nextTry().After(whole) {
+				whole = b.nextTry()
+			}
 		}
 	}
 	if !whole.IsZero() {

@@ -119,6 +119,7 @@ func (l *Lease) Remember(ids ...string) {
 		}
 	}
 	p.book.mu.Unlock()
+	p.notify()
 }
 
 // pin remembers with which key something was made.
@@ -128,6 +129,7 @@ func (b *book) pin(id pinID, l *Lease, now time.Time) {
 			b.pins.drop(old)
 		}
 	}
+	b.touch()
 	p, _ := b.pins.add(id)
 	p.key, p.project, p.session, p.used = l.member.key.name, "", l.bond.session, now
 	if l.member.project != nil {

@@ -109,6 +109,7 @@ func (p *Pool) probe(ctx context.Context, t target) {
 		t.block.probes++
 		b.schedule(t.block, now)
 	}
+	b.touch()
 	b.letGo(now)
 	b.mu.Unlock()
 	p.report(events)

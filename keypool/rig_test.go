@@ -218,7 +218,7 @@ type expect struct {
 	calls       []int // the same; nil: as attempts
 	failovers   map[verdict.Reason]int
 	recoveries  map[string]int
-	next        float64 // seconds; 0: absent
+	next        float64            // seconds; 0: absent
 	headroom    map[string]float64 // by key and limit, as "k0 tokens"
 	scoped      map[string]int
 }

@@ -86,8 +86,8 @@ type domain struct {
 	inflight  int
 	served    uint64 // good answers
 	credit    int    // what weighted turns owe it
-	said      said   // whom its provider says that it belongs to
 	sessions  int    // that go to it
+	said      said   // whom its provider says that it belongs to
 	bench     block  // the operator has taken it out of use
 	draining  bool   // the operator lets it finish what it has begun
 }
@@ -269,6 +269,7 @@ func (p *Pool) settle(now time.Time) []event {
 func (b *book) resettle(now time.Time) {
 	b.settleAt, b.trouble = time.Time{}, 0
 	b.line.stirred = true
+	b.touch()
 	for _, d := range b.domains {
 		b.note(&d.whole, now)
 		b.note(&d.bench, now)

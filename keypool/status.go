@@ -17,6 +17,9 @@ type Status struct {
 type KeyStatus struct {
 	ID    string
 	State State
+	// Benched says that the operator has taken the key out of use, Draining that it
+	// gets no new work.
+	Benched, Draining bool
 	// Reason is why the key is out; empty for a valid one.
 	Reason verdict.Reason
 	// Models are those that a temporary key cools for, sorted, if it may be used
@@ -78,15 +81,17 @@ func (p *Pool) Status() Status {
 
 // status is read under the book's lock.
 func (m *member) status(st State, now time.Time) KeyStatus {
-	k := KeyStatus{ID: m.id, State: st, InFlight: m.key.inflight, Served: m.key.served}
+	k := KeyStatus{ID: m.id, State: st, InFlight: m.key.inflight, Served: m.key.served, Benched: m.key.bench.inForce(now), Draining: m.key.draining}
 	whole := false
 	for _, d := range m.domains() {
 		if d == nil || st == Valid {
 			continue
 		}
-		if d.whole.inForce(now) {
-			whole = true
-			k.see(&d.whole)
+		for _, b := range [...]*block{&d.whole, &d.bench} {
+			if b.inForce(now) {
+				whole = true
+				k.see(b)
+			}
 		}
 		for model, b := range d.models {
 			if st == Temporary && b.inForce(now) {
