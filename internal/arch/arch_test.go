@@ -21,7 +21,7 @@ const module = "keybridge"
 // rows is who may import whom: a package may import those of the rows below its
 // own. "/*" at the end stands for one more path element.
 var rows = [][]string{
-	{"internal/llm", "internal/wire", "internal/secret", "internal/fault", "keypool/verdict"},
+	{"internal/llm", "internal/wire", "internal/secret", "internal/fault", "internal/http1", "keypool/verdict"},
 	{"internal/ledger", "internal/dialect", "keypool", "internal/share", "internal/config"},
 	{
 		"internal/dialect/*", "internal/share/redis", "internal/upstream", "internal/mcp", "internal/auth", "internal/limit",

@@ -40,6 +40,14 @@ func NewBuffer(n int) *Buffer {
 	return b
 }
 
+// Hold says that one more reads the buffer, until it calls Release. A nil Buffer is
+// not reused anyway.
+func (b *Buffer) Hold() {
+	if b != nil && b.power > 0 {
+		b.users.Add(1)
+	}
+}
+
 // Release says that its maker needs the buffer no more. A nil Buffer has none.
 func (b *Buffer) Release() {
 	if b != nil && b.power > 0 && b.users.Add(-1) == 0 {
@@ -62,7 +70,7 @@ func newBody(text []byte, owner *Buffer) io.ReadCloser {
 	}
 	b := &body{owner: owner}
 	b.r.Reset(text)
-	owner.users.Add(1)
+	owner.Hold()
 	return b
 }
 

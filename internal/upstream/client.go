@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"keybridge/internal/http1"
 	"keybridge/keypool"
 	"keybridge/keypool/verdict"
 )
@@ -42,7 +43,9 @@ type Options struct {
 // Client holds the connections to all providers. It outlives reloads, and is safe
 // for concurrent use.
 type Client struct {
-	transport *http.Transport
+	plain     *http1.Client   // http without a proxy, which costs much less by itself
+	transport *http.Transport // TLS, HTTP/2 and proxies
+	direct    sync.Map        // whether a plain host is reached without a proxy
 	// http1 holds the hosts whose connections were seen to speak HTTP/1; see noBody.
 	http1 sync.Map
 }
@@ -63,22 +66,28 @@ func NewClient(o Options) *Client {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
-	return &Client{transport: &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            dial,
-		TLSClientConfig:        o.TLS,
-		TLSHandshakeTimeout:    handshakeTimeout,
-		ForceAttemptHTTP2:      true, // lost otherwise, because DialContext is set
-		DisableCompression:     true, // else a gzip answer would reach the client re-coded
-		MaxIdleConnsPerHost:    idlePerHost,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeadBytes,
-		ReadBufferSize:         readBuffer,
-	}}
+	return &Client{
+		plain: http1.NewClient(http1.Options{Dial: dial, IdleTimeout: idleTimeout, IdlePerHost: idlePerHost, MaxHead: maxHeadBytes}),
+		transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            dial,
+			TLSClientConfig:        o.TLS,
+			TLSHandshakeTimeout:    handshakeTimeout,
+			ForceAttemptHTTP2:      true, // lost otherwise, because DialContext is set
+			DisableCompression:     true, // else a gzip answer would reach the client re-coded
+			MaxIdleConnsPerHost:    idlePerHost,
+			IdleConnTimeout:        idleTimeout,
+			MaxResponseHeaderBytes: maxHeadBytes,
+			ReadBufferSize:         readBuffer,
+		},
+	}
 }
 
 // CloseIdle closes the connections that serve nobody.
-func (c *Client) CloseIdle() { c.transport.CloseIdleConnections() }
+func (c *Client) CloseIdle() {
+	c.plain.CloseIdle()
+	c.transport.CloseIdleConnections()
+}
 
 // SendError says that the upstream gave no answer. Its text never holds the
 // secret or the query, so it may be logged; it names addresses, so it is not for
@@ -102,28 +111,31 @@ func (e *SendError) Unwrap() error { return e.Err }
 // status: a redirect is an answer, too. The caller closes the body; ctx ends both.
 // Every error is a *SendError.
 //
-// An upstream can process what one Send sends at most once. net/http on its own
-// would send again on a dead kept-alive connection: GET and HEAD, and everything
-// that bears an Idempotency-Key. That is shut off. What is left is a request that
-// a connection provably did not take in (nothing written, or refused by HTTP/2
-// before processing): it moves to another connection, a Body at most once.
+// An upstream can process what one Send sends at most once. net/http, which speaks
+// TLS, on its own would send again on a dead kept-alive connection: GET and HEAD,
+// and everything that bears an Idempotency-Key. That is shut off. What is left is a
+// request that a connection provably did not take in (nothing written, or refused by
+// HTTP/2 before processing): it moves to another connection, a Body at most once.
 func (c *Client) Send(ctx context.Context, t *Target, r *Request) (*http.Response, error) {
+	if c.isDirect(t.Base) {
+		return c.sendPlain(ctx, t, r)
+	}
 	f := &flight{}
 	f.written.Store(r.Repeatable)
 	req, err := c.build(ctx, t, r, f)
 	if err != nil {
-		return nil, sendError(t, r, f, err)
+		return nil, sendError(t, r, f.written.Load(), err)
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			err = context.Cause(ctx) // HTTP/2 leaves the cause out
 		}
-		return nil, sendError(t, r, f, err)
+		return nil, sendError(t, r, f.written.Load(), err)
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols { // relayed, it would take the client's connection over
 		_ = resp.Body.Close()
-		return nil, sendError(t, r, f, errSwitched)
+		return nil, sendError(t, r, f.written.Load(), errSwitched)
 	}
 	c.learn(t.Base.Host, resp)
 	resp.Body = &discreet{resp.Body}
@@ -156,14 +168,14 @@ func (c *Client) learn(host string, resp *http.Response) {
 
 var errSwitched = errors.New("the upstream switched protocols unasked")
 
-func sendError(t *Target, r *Request, f *flight, err error) error {
+func sendError(t *Target, r *Request, written bool, err error) error {
 	err = unquoted(err)
 	text := err.Error()
 	masked := string(NewMasker([]string{r.Secret, r.RawQuery}).Mask([]byte(text)))
 	if masked != text {
 		err = &maskedError{text: masked, cause: err}
 	}
-	return &SendError{Target: t.Name, Written: f.written.Load(), Err: err}
+	return &SendError{Target: t.Name, Written: written, Err: err}
 }
 
 var quotes = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|(malformed MIME header[^:]*: )[^"].*`)

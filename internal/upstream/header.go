@@ -73,9 +73,18 @@ var rateHeaders = []string{ //nolint:gochecknoglobals // a constant table
 
 // requestHeader returns the header that goes upstream.
 func requestHeader(kind verdict.Family, r *Request) http.Header {
+	out := make(http.Header, len(r.Header)+3)
+	eachField(kind, r, func(name string, values []string) { out[name] = values })
+	if _, ok := out["User-Agent"]; !ok {
+		out["User-Agent"] = nil // else net/http adds its own
+	}
+	return out
+}
+
+// eachField calls with each field of the header that goes upstream, the key's last.
+func eachField(kind verdict.Family, r *Request, with func(name string, values []string)) {
 	pooled := r.CallerHeader == ""
 	named := connectionNamed(r.Header)
-	out := make(http.Header, len(r.Header)+3)
 	for k, v := range r.Header {
 		k = http.CanonicalHeaderKey(k)
 		f := requestFates[k]
@@ -87,13 +96,10 @@ func requestHeader(kind verdict.Family, r *Request) http.Header {
 			// net/http resends what bears these names, in this spelling, by itself.
 			k = strings.ToLower(k)
 		}
-		out[k] = v
+		with(k, v)
 	}
 	// Secrets are searched for in answers, and errors are judged by their text.
-	out["Accept-Encoding"] = identity
-	if _, ok := out["User-Agent"]; !ok {
-		out["User-Agent"] = nil // else net/http adds its own
-	}
+	with("Accept-Encoding", identity)
 	name := r.CallerHeader
 	if pooled {
 		name = "Authorization"
@@ -106,8 +112,7 @@ func requestHeader(kind verdict.Family, r *Request) http.Header {
 	if name == "Authorization" {
 		value = "Bearer " + value
 	}
-	out[name] = []string{value}
-	return out
+	with(name, []string{value})
 }
 
 // Rewrite says what the gateway did to an answer that goes to a client.
