@@ -50,7 +50,7 @@ func sameKeys(t *testing.T, want, got []KeyStatus) {
 	t.Helper()
 	plain := func(ks []KeyStatus) (out []string) { // times compare by the instant
 		for _, k := range ks {
-			k.Served = 0
+			k.Served, k.Sessions = 0, 0
 			out = append(out, fmt.Sprintf("%+v until %d next %d", k, k.Until.UnixNano(), k.NextTry.UnixNano()))
 			out[len(out)-1] = strings.ReplaceAll(out[len(out)-1], k.Until.String(), "")
 			out[len(out)-1] = strings.ReplaceAll(out[len(out)-1], k.NextTry.String(), "")

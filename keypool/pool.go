@@ -126,6 +126,9 @@ func New(o Options) (*Pool, error) {
 	if o.Strategy == "" {
 		o.Strategy = Priority
 	}
+	if o.Affinity == "" {
+		o.Affinity = AffinityAuto
+	}
 	if o.TrialAfter <= 0 || o.TrialAfter > maxBackoff {
 		o.TrialAfter = maxBackoff
 	}

@@ -10,6 +10,10 @@ import (
 // Status is a pool at one moment, for those who watch it.
 type Status struct {
 	Provider string
+	Strategy Strategy
+	Affinity Affinity
+	Waiting  int         // calls in line
+	Pins     int         // things of the provider's whose project is known
 	Keys     []KeyStatus // in configured order
 }
 
@@ -32,6 +36,7 @@ type KeyStatus struct {
 	NextTry  time.Time
 	InFlight int    // leases not yet given back
 	Served   uint64 // good answers
+	Sessions int    // that stay with the key
 
 	Organization Membership
 	Project      Membership // or workspace
@@ -71,8 +76,10 @@ func (p *Pool) Status() Status {
 	s.Keys = p.view(now).keys
 	p.book.mu.Lock()
 	defer p.book.mu.Unlock()
+	s.Strategy, s.Affinity, s.Waiting, s.Pins = p.opts.Strategy, p.opts.Affinity, p.book.line.n, p.book.pins.len()
 	for i, m := range p.members {
 		k := &s.Keys[i]
+		k.Sessions = m.key.sessions
 		k.Organization, k.Project = p.membership(m, verdict.Organization), p.membership(m, verdict.Project)
 		k.Headroom = m.rooms(&p.book.lanes, now)
 	}

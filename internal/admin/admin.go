@@ -13,9 +13,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"keybridge/keypool"
 )
 
-// Options are what the handler shows and does. All but Token and Mounts are required.
+// Options are what the handler shows and does. All but Token, Pools and Mounts are required.
 type Options struct {
 	// Token is what a request must present, asked for each. Nil or "": nothing, and
 	// only local programs are answered.
@@ -27,6 +29,8 @@ type Options struct {
 	// Reload reads the configuration again. Its error is shown whole: it names what
 	// is wrong in the file and holds no secret.
 	Reload func() error
+	// Pools lists the key pools in use.
+	Pools func() []*keypool.Pool
 	// Mounts are handlers under a path such as "/simulator"; they see the path
 	// without it.
 	Mounts map[string]http.Handler
@@ -58,10 +62,16 @@ func New(o Options) http.Handler {
 		}
 		answer(w, http.StatusOK, "reloaded")
 	})
+	if o.Pools == nil {
+		o.Pools = func() []*keypool.Pool { return nil }
+	}
+	pools{o.Pools}.mount(mux)
 	index := []string{
 		"GET  /metrics   for Prometheus",
 		"GET  /healthz   200 while the process runs",
 		"GET  /readyz    200 when requests are served, else 503 and why",
+		"GET  /pools     the key pools, as JSON; one is /pools/PROVIDER",
+		"POST /pools/PROVIDER/keys/KEY/ACTION  revive, bench (?for=10m) or drain a key",
 		"POST /-/reload  read the configuration again",
 	}
 	paths := make([]string, 0, len(o.Mounts))
@@ -82,11 +92,16 @@ func New(o Options) http.Handler {
 }
 
 func answer(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	head(w, "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text+"\n") // the reader has gone: nobody to tell
+}
+
+func head(w http.ResponseWriter, contentType string) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // scrapeLog writes what promhttp says to the gateway's log.
