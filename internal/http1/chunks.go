@@ -29,7 +29,7 @@ var (
 type chunks struct {
 	state   chunkState
 	digits  int
-	line    int    // bytes of the line so far, without its end
+	line    int    // bytes of the line so far, with the CR that ends it
 	left    uint64 // data left of the chunk
 	excess  int64
 	trailer []byte
@@ -60,14 +60,18 @@ func (c *chunks) decode(dst, src []byte) (n, used int, err error) {
 			if n == len(dst) {
 				return n, used, nil
 			}
-			k := copy(dst[n:], src[used:used+int(min(c.left, uint64(len(src)-used)))])
-			n, used = n+k, used+k
-			if c.left -= uint64(k); c.left == 0 {
+			k := uint64(min(len(src)-used, len(dst)-n))
+			k = min(k, c.left)
+			to := used + int(k) //nolint:gosec // no more than a length
+			n += copy(dst[n:], src[used:to])
+			used = to
+			if c.left -= k; c.left == 0 {
 				c.state = atDataReturn
 			}
 			continue
 		case inTrailer:
-			k, err := c.end(src[used:])
+			var k int
+			k, err = c.end(src[used:])
 			return n, used + k, err
 		case atEnd:
 			return n, used, io.EOF
@@ -95,6 +99,14 @@ func (c *chunks) step(b byte) error {
 		return c.begin()
 	case inSize, inSpace, inExtension, inData, inTrailer, atEnd:
 	}
+	if c.line++; c.line > maxChunkLine {
+		return errChunkLine
+	}
+	return c.sized(b)
+}
+
+// sized takes one byte of the line before a chunk.
+func (c *chunks) sized(b byte) error {
 	switch {
 	case b == '\r':
 		c.state = atLineFeed
@@ -115,9 +127,6 @@ func (c *chunks) step(b byte) error {
 		}
 		c.left = c.left<<4 | uint64(v)
 	}
-	if c.line++; c.line >= maxChunkLine {
-		return errChunkLine
-	}
 	return nil
 }
 
@@ -135,7 +144,7 @@ func (c *chunks) begin() error {
 		return errChunk
 	}
 	// A byte per chunk is legitimate, long extensions are not.
-	c.excess = max(0, c.excess+int64(c.line)+2-16-2*int64(c.left)) //nolint:gosec // a size beyond all bounds is none of a body that ends
+	c.excess = max(0, c.excess+int64(c.line)+1-16-2*int64(c.left)) //nolint:gosec // a size beyond all bounds is none of a body that ends
 	c.digits, c.line = 0, 0
 	switch {
 	case c.left == 0:

@@ -142,7 +142,7 @@ func (h *headReader) Read(p []byte) (int, error) {
 	if cn.left <= 0 {
 		return 0, errBigHead
 	}
-	n, err := cn.Conn.Read(p[:min(int64(len(p)), cn.left)])
+	n, err := cn.Read(p[:min(int64(len(p)), cn.left)])
 	cn.left -= int64(n)
 	return n, err
 }

@@ -138,7 +138,7 @@ func (cn *conn) watch() {
 	v := &vigil{done: make(chan struct{})}
 	cn.quiet = v
 	go func() {
-		n, err := cn.Conn.Read(make([]byte, 1))
+		n, err := cn.Read(make([]byte, 1))
 		v.silent = n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
 		close(v.done)
 		if !v.silent {

@@ -179,13 +179,11 @@ func (x *exchange) read(p []byte) (int, error) {
 		if used < got {
 			x.reuse = false
 		}
-		switch {
-		case err == nil && failed == io.EOF && x.framing == untilClose: //nolint:errorlint // the very value
-			err = io.EOF
-		case err == nil && failed == io.EOF: //nolint:errorlint // the very value
-			err = io.ErrUnexpectedEOF
-		case err == nil:
+		if err == nil && failed != nil {
 			err = failed
+			if x.framing != untilClose {
+				err = noEOF(err)
+			}
 		}
 		if n > 0 || err != nil {
 			return n, err

@@ -90,37 +90,39 @@ func readFields(h http.Header, fields string) bool {
 // frame finds out where the body ends.
 func frame(resp *http.Response, method string) bool {
 	h := resp.Header
-	if c := h["Connection"]; len(c) > 1 || len(c) == 1 && !strings.EqualFold(c[0], "keep-alive") || h["Trailer"] != nil || h["Pragma"] != nil {
+	if h["Trailer"] != nil || h["Pragma"] != nil || !oneOf(h["Connection"], "keep-alive") || !oneOf(h["Transfer-Encoding"], "chunked") {
 		return false
 	}
 	coding, lengths := h["Transfer-Encoding"], h["Content-Length"]
-	if len(coding) > 1 || len(coding) == 1 && (lengths != nil || !strings.EqualFold(coding[0], "chunked")) {
-		return false
-	}
 	resp.ContentLength = -1
 	if lengths != nil {
 		n, err := strconv.ParseUint(lengths[0], 10, 63)
-		if err != nil || len(lengths) > 1 {
+		if err != nil || len(lengths) > 1 || coding != nil {
 			return false
 		}
-		resp.ContentLength = int64(n) //nolint:gosec // of 63 bits
+		resp.ContentLength = int64(n)
 	}
 	if coding != nil {
 		delete(h, "Transfer-Encoding")
 		resp.TransferEncoding = chunkedCoding
 	}
 	switch {
-	case method == http.MethodHead, resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusNotModified:
+	case resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusNotModified:
 		if method != http.MethodHead {
 			resp.ContentLength = 0
 		}
 		resp.Body = http.NoBody
-	case resp.ContentLength == 0:
+	case resp.ContentLength == 0, method == http.MethodHead:
 		resp.Body = http.NoBody
 	case coding == nil && lengths == nil:
 		resp.Close = true
 	}
 	return true
+}
+
+// oneOf says that there is no such field, or one that says just this.
+func oneOf(values []string, want string) bool {
+	return values == nil || len(values) == 1 && strings.EqualFold(values[0], want)
 }
 
 func noEOF(err error) error {

@@ -20,11 +20,11 @@ func (p *probe) init(nc net.Conn) {
 	p.peek = func(fd uintptr) bool {
 		var b [1]byte
 		for {
-			_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) //nolint:gosec // a descriptor is an int
-			if err == syscall.EINTR {                                                           //nolint:errorlint // the very value
+			_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			if err == syscall.EINTR {
 				continue
 			}
-			p.ok = err == syscall.EAGAIN //nolint:errorlint // the very value
+			p.ok = err == syscall.EAGAIN
 			return true
 		}
 	}

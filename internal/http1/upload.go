@@ -52,29 +52,15 @@ func (u *upload) send(cn *conn, b *[pieceHead + pieceSize + 2]byte) error {
 			return &streamError{errEnded}
 		}
 		n, err := u.from.Read(b[pieceHead : pieceHead+pieceSize])
-		known := u.left >= 0
-		switch {
-		case known && int64(n) > u.left:
-			return &streamError{errLong}
-		case n > 0:
+		if empty++; n > 0 {
 			empty = 0
 			if failed := u.piece(cn, b, n); failed != nil {
 				return failed
 			}
-			if known {
-				u.left -= int64(n)
-			}
-		default:
-			empty++
 		}
 		switch {
-		case err == io.EOF && !known: //nolint:errorlint // a reader returns the very value
-			_, err = io.WriteString(cn, "0\r\n\r\n")
-			return err
-		case err == io.EOF && u.left > 0: //nolint:errorlint // a reader returns the very value
-			return &streamError{errShort}
-		case err == io.EOF: //nolint:errorlint // a reader returns the very value
-			return nil
+		case err == io.EOF:
+			return u.close(cn)
 		case err != nil:
 			return &streamError{err}
 		case empty == maxEmpty:
@@ -83,10 +69,27 @@ func (u *upload) send(cn *conn, b *[pieceHead + pieceSize + 2]byte) error {
 	}
 }
 
+// close is called at the stream's end.
+func (u *upload) close(cn *conn) error {
+	switch {
+	case u.left < 0:
+		_, err := io.WriteString(cn, "0\r\n\r\n")
+		return err
+	case u.left > 0:
+		return &streamError{errShort}
+	}
+	return nil
+}
+
 // piece sends n bytes that were read into b.
 func (u *upload) piece(cn *conn, b *[pieceHead + pieceSize + 2]byte, n int) error {
 	from, to := pieceHead, pieceHead+n
-	if u.left < 0 {
+	switch {
+	case u.left >= int64(n):
+		u.left -= int64(n)
+	case u.left >= 0:
+		return &streamError{errLong}
+	default:
 		var size [pieceHead]byte
 		s := append(strconv.AppendInt(size[:0], int64(n), 16), "\r\n"...)
 		from -= copy(b[pieceHead-len(s):], s)

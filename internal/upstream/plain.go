@@ -32,8 +32,7 @@ func (c *Client) isDirect(base *url.URL) bool {
 // the upstream: no zone, no letters beyond ASCII.
 func isPlainHost(host string) bool {
 	for i := range len(host) {
-		c := host[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(".-_:[]", c) >= 0) {
+		if !isAlphanumeric(host[i]) && strings.IndexByte(".-_:[]", host[i]) < 0 {
 			return false
 		}
 	}
@@ -108,7 +107,7 @@ func requestTarget(base *url.URL, path, query string) (string, error) {
 func isEscaped(path string) bool {
 	for i := 0; i < len(path); i++ {
 		switch c := path[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("/-_.~!$&'()*+,;=:@[]", c) >= 0:
+		case isAlphanumeric(c), strings.IndexByte("/-_.~!$&'()*+,;=:@[]", c) >= 0:
 		case c == '%' && i+2 < len(path) && isHex(path[i+1]) && isHex(path[i+2]):
 			i += 2
 		default:
@@ -116,6 +115,10 @@ func isEscaped(path string) bool {
 		}
 	}
 	return true
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
 func isHex(c byte) bool {
