@@ -66,12 +66,11 @@ func (f *flow) streamed() bool { return f.framing == wire.SSE }
 func (x *exchange) attempt(ctx context.Context, l *keypool.Lease) (verdict.Verdict, error) {
 	sent := time.Now()
 	status, v, err := x.send(ctx, l)
-	note := ledger.Attempt{
+	x.record.Attempts = append(x.record.Attempts, ledger.Attempt{
 		Key: l.Key(), Hint: l.Hint(), Sent: sent, Duration: time.Since(sent),
 		Status: status, Action: v.Action.String(), Reason: string(v.Reason),
-	}
-	x.record.Attempts = append(x.record.Attempts, note)
-	x.g.o.Ledger.Attempted(x.record, &note)
+	})
+	x.g.o.Ledger.Attempted(&x.record, &x.record.Attempts[len(x.record.Attempts)-1])
 	return v, err
 }
 
@@ -82,13 +81,13 @@ func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v ve
 		late = time.AfterFunc(d, func() { cancel(errLate) })
 		defer late.Stop()
 	}
-	resp, err := x.g.o.Client.Send(ctx, &x.target.Target, x.request(l)) //nolint:bodyclose // closeAttempts does
+	resp, err := x.g.o.Client.Send(ctx, &x.target.Target, x.request(l))
 	if err != nil {
 		v, err = x.unanswered(ctx, err)
 		cancel(nil)
 		return 0, v, err
 	}
-	x.undo = append(x.undo, func() { cancel(nil); _ = resp.Body.Close() })
+	x.opened = append(x.opened, opened{cancel, resp.Body})
 	if resp.StatusCode >= http.StatusBadRequest && (!x.byok() || x.flow != nil) {
 		v, err = x.rejected(resp, cancel)
 		return resp.StatusCode, v, err
@@ -108,7 +107,7 @@ func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v ve
 	}
 	if err == nil {
 		x.flow = f
-		x.closeAttempts(len(x.undo) - 1)
+		x.closeAttempts(len(x.opened) - 1)
 	}
 	return resp.StatusCode, v, err
 }
@@ -173,7 +172,7 @@ func (x *exchange) rejected(resp *http.Response, cancel context.CancelCauseFunc)
 // open prepares to read a good answer's body.
 func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lease, cancel context.CancelCauseFunc) *flow {
 	f := &flow{
-		resp: resp, lease: l, out: x.out, observer: x.dialect.Observe(),
+		resp: resp, lease: l, out: &x.out, observer: x.dialect.Observe(),
 		cause: func() error { return context.Cause(ctx) }, cancel: cancel,
 	}
 	encoded := resp.Header.Get("Content-Encoding")

@@ -62,7 +62,7 @@ func (x *exchange) read() *fault.Error {
 	// Else net/http throws the rest of the body away when the answer begins before it has ended.
 	_ = x.out.rc.EnableFullDuplex()
 	x.upload = &upload{
-		reader: io.MultiReader(bytes.NewReader(begin), &capped{r: x.source, left: most - int64(len(begin)), limit: most}),
+		reader: io.MultiReader(bytes.NewReader(begin), &capped{r: &x.source, left: most - int64(len(begin)), limit: most}),
 		length: r.ContentLength,
 	}
 	return nil
@@ -71,10 +71,10 @@ func (x *exchange) read() *fault.Error {
 // readUpTo reads the whole body, or one byte over the limit if it is longer.
 func (x *exchange) readUpTo(length, limit int64) ([]byte, error) {
 	if length < 0 {
-		return io.ReadAll(io.LimitReader(x.source, limit+1))
+		return io.ReadAll(io.LimitReader(&x.source, limit+1))
 	}
 	x.buffer = upstream.NewBuffer(int(length))
-	_, err := io.ReadFull(x.source, x.buffer.Bytes)
+	_, err := io.ReadFull(&x.source, x.buffer.Bytes)
 	return x.buffer.Bytes, err
 }
 

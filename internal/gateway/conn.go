@@ -176,8 +176,9 @@ func (c *conn) SetDeadline(t time.Time) error {
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
 	c.read(true)
-	defer c.read(false)
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	c.read(false)
+	return n, err
 }
 
 func (c *conn) read(begins bool) {

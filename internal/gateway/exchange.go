@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -15,6 +16,7 @@ import (
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
 	"keybridge/internal/route"
 	"keybridge/internal/upstream"
 	"keybridge/keypool"
@@ -29,40 +31,52 @@ type exchange struct {
 	target  *Target
 	dialect dialect.Dialect
 	r       *http.Request
-	out     *out
-	record  *ledger.Exchange
-	tally   *keypool.Tally
+	out     out
+	record  ledger.Exchange
+	tally   keypool.Tally
 
 	body   []byte
 	buffer *upstream.Buffer // what body was read into, if its length was known
 	upload *upload          // set instead of body: may be sent once
-	source *patient         // reads the client's body
+	source patient          // reads the client's body
 	flow   *flow            // the last answer that was committed
 	tooler dialect.Tooler
-	undo   []func() // what the attempts left open
+	opened []opened // what the attempts left open
 	abort  bool     // the started answer must not look complete
+
+	// Most exchanges need one of each.
+	attempts [1]ledger.Attempt
+	turns    [1]llm.Turn
+	firsts   [1]opened
+}
+
+// opened is an answer that is yet to be closed, and its context.
+type opened struct {
+	cancel context.CancelCauseFunc
+	body   io.Closer
 }
 
 func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http.ResponseWriter) *exchange {
 	x := &exchange{
-		g: g, s: s, match: m, r: r, dialect: s.dialectFor(&m), tally: &keypool.Tally{},
-		record: &ledger.Exchange{
+		g: g, s: s, match: m, r: r, dialect: s.dialectFor(&m),
+		record: ledger.Exchange{
 			ID: newID(), Start: time.Now(), Provider: m.Provider, Route: m.Route, Method: r.Method, Bridged: m.Bridged(), Quiet: m.Quiet,
 		},
 	}
-	x.out = newOut(w, r, s.Stream, x.dialect.Ping().Raw)
-	x.source = &patient{r: r.Body, rc: x.out.rc}
+	x.record.Attempts, x.record.Turns, x.opened = x.attempts[:0], x.turns[:0], x.firsts[:0]
+	x.out.init(w, r, s.Stream, x.dialect.Ping().Raw)
+	x.source.r, x.source.rc = r.Body, &x.out.rc
 	if m.Provider != "" {
 		x.target = s.Targets[m.Index]
 	}
-	g.o.Ledger.Started(x.record)
+	g.o.Ledger.Started(&x.record)
 	return x
 }
 
 func newID() string {
 	var b [12]byte
 	rand.Read(b[:])
-	return "req_kb" + hex.EncodeToString(b[:])
+	return string(hex.AppendEncode(append(make([]byte, 0, 30), "req_kb"...), b[:]))
 }
 
 func anthropic(m *route.Match) bool { return m.Family == verdict.Anthropic }
@@ -141,7 +155,7 @@ func (x *exchange) fail(err error) {
 // finish settles the accounts, on every way out.
 func (x *exchange) finish() {
 	caught := recover()
-	x.closeAttempts(len(x.undo))
+	x.closeAttempts(len(x.opened))
 	x.source.stop(time.Time{})
 	x.buffer.Release()
 	x.tally.Close()
@@ -166,7 +180,7 @@ func (x *exchange) finish() {
 		x.g.o.Logger.LogAttrs(context.WithoutCancel(x.r.Context()), slog.LevelError, "panic while serving a request",
 			slog.String("id", x.record.ID), slog.Any("panic", caught), slog.String("stack", string(debug.Stack())))
 	}
-	x.g.o.Ledger.Finished(x.record)
+	x.g.o.Ledger.Finished(&x.record)
 	if caught != nil || x.abort {
 		panic(http.ErrAbortHandler)
 	}
@@ -174,10 +188,11 @@ func (x *exchange) finish() {
 
 // closeAttempts closes what the oldest n attempts left open.
 func (x *exchange) closeAttempts(n int) {
-	for _, undo := range x.undo[:n] {
-		undo()
+	for _, o := range x.opened[:n] {
+		o.cancel(nil)
+		_ = o.body.Close()
 	}
-	x.undo = x.undo[n:]
+	x.opened = x.opened[n:]
 }
 
 // gone says that the client went away before it had its answer.

@@ -32,7 +32,7 @@ var (
 type out struct {
 	mu     sync.Mutex
 	w      http.ResponseWriter
-	rc     *http.ResponseController
+	rc     http.ResponseController
 	conn   *conn
 	head   bool // the request is HEAD: no bodies
 	stream Stream
@@ -61,10 +61,9 @@ type out struct {
 	timer   *time.Timer
 }
 
-func newOut(w http.ResponseWriter, r *http.Request, s Stream, ping []byte) *out {
-	o := &out{w: w, rc: http.NewResponseController(w), conn: connOf(r.Context()), head: r.Method == http.MethodHead, stream: s, ping: ping}
+func (o *out) init(w http.ResponseWriter, r *http.Request, s Stream, ping []byte) {
+	o.w, o.rc, o.conn, o.head, o.stream, o.ping = w, *http.NewResponseController(w), connOf(r.Context()), r.Method == http.MethodHead, s, ping
 	o.timer = time.AfterFunc(never, o.tick)
-	return o
 }
 
 // prepare takes the head of an answer that may become the client's.
