@@ -20,6 +20,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer tend().stop()
 	// The drain's context is not the signal's: that one has ended.
 	defer a.Stop(context.WithoutCancel(ctx))
 	if err := a.Start(); err != nil {
