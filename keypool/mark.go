@@ -65,9 +65,16 @@ func (b *block) cool(v verdict.Verdict, now time.Time) bool {
 	if b.inForce(now) && !b.permanent {
 		return b.extend(v.Sent, until, stated, now)
 	}
+	if b.open && !b.permanent && v.Sent.Sub(b.until) <= episode+b.wrong/2 {
+		b.wrong += now.Sub(b.since) // the last one was too short
+	} else {
+		b.wrong = 0
+	}
 	if !stated {
 		b.length = min(max(2*b.length, defaultCooldown), maxBackoff)
 		until = now.Add(b.length)
+	} else if least := now.Add(min(b.wrong/distrust, maxBackoff)); until.Before(least) {
+		until = least
 	}
 	b.open, b.permanent, b.probeAt = true, false, time.Time{}
 	b.since, b.until, b.reason = now, until, v.Reason
@@ -114,6 +121,7 @@ func (b *book) condemn(d *domain, v verdict.Verdict, now time.Time) bool {
 	}
 	if bl.open && bl.permanent { // a trial has failed
 		bl.probes++
+		bl.reason = v.Reason // which says how it is found to be good again
 		b.schedule(bl, now)
 		return false
 	}

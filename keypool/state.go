@@ -31,8 +31,14 @@ const (
 	minCooldown     = time.Second
 	firstProbe      = 30 * time.Second
 	tellEvery       = 10 * time.Second
-	maxModels       = 64  // model-scoped cooldowns remembered per domain
-	maxModelName    = 200 // bytes of a client's model name that are remembered
+	// distrust is the part of the time that stated deadlines were wrong which the next
+	// cooldown lasts at least. An eighth keeps a key that is refused for 17 s from
+	// resting over 20 s, and asks one that says "in a second" for a week an hour apart.
+	distrust     = 8
+	episode      = 2 * time.Minute // refusals further apart are not one trouble
+	trialTime    = time.Hour       // after which a trial without an answer bars no other
+	maxModels    = 64              // model-scoped cooldowns remembered per domain
+	maxModelName = 200             // bytes of a client's model name that are remembered
 )
 
 // book is the health of one provider's keys. Pools of one provider share it over
@@ -103,6 +109,7 @@ type block struct {
 	tryAt     time.Time     // from here one real request may try before the end; zero: none may
 	every     time.Duration // how far tryAt moves after a failed trial
 	length    time.Duration // of the last default cooldown; 0 after a success
+	wrong     time.Duration // how long stated deadlines have been too early, one after the other
 	recovered time.Time     // answers to what was sent before it are stale
 	probeAt   time.Time     // when a condemned key is probed next; zero: trials only
 	probes    int           // failed probes or trials since the last success
@@ -146,10 +153,15 @@ func (b *block) ready(now time.Time) readiness {
 			return busy
 		}
 		return halfOpen
-	case !b.tryAt.IsZero() && !now.Before(b.tryAt) && b.trial == nil:
+	case !b.tryAt.IsZero() && !now.Before(b.tryAt) && !b.barred(now):
 		return due
 	}
 	return blocked
+}
+
+// barred says that a trial runs that is to be waited for.
+func (b *block) barred(now time.Time) bool {
+	return b.trial != nil && now.Sub(b.trial.sent) < trialTime
 }
 
 // ready is the worst of what stands against the key for this model.

@@ -172,7 +172,7 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 	w.tellHome(m, now)
 	if w.pool.book.trouble > 0 {
 		m.blocks(clip(w.want.Model), func(b *block) {
-			if b.trial == nil {
+			if b.trial == nil || b.inForce(now) { // one that had its time is not waited for
 				b.trial = l
 				l.trials = append(l.trials, b)
 			}

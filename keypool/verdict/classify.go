@@ -60,9 +60,13 @@ func Classify(f Family, a Answer) Verdict {
 	case v.Mark == Cool:
 		v.Until = stated(&p, a.Header, a.Now, false)
 	case v.Mark == Condemn && v.Billing:
-		// A date that has come already promises nothing.
-		if t := stated(&p, a.Header, a.Now, true); t.After(a.Now.Add(time.Second)) {
-			v.Mark, v.Until = Cool, t
+		// What ends at a date is no dead account. One that has come already, or is about
+		// to, may be a clock's difference: then the key rests as if none were stated.
+		if t := stated(&p, a.Header, a.Now, true); !t.IsZero() {
+			v.Mark = Cool
+			if t.After(a.Now.Add(time.Second)) {
+				v.Until = t
+			}
 		}
 	}
 	return v

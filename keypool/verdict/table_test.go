@@ -34,6 +34,12 @@ func cooled(v Verdict, wait time.Duration) Verdict {
 	return v
 }
 
+// dated is refused with a date that has come already.
+func dated(v Verdict) Verdict {
+	v.Mark, v.Until = Cool, time.Time{}
+	return v
+}
+
 var (
 	orgModel     = Scope{Level: Organization, Model: true}
 	projectModel = Scope{Level: Project, Model: true}
@@ -131,7 +137,7 @@ var anthropicLines = []line{
 	{"usage limits", Anthropic, 400, nil, `{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."}}`, cooled(quota(Organization), midnight)},
 	{"usage limits, no date", Anthropic, 400, nil, `{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits."}}`, quota(Organization)},
 	{"usage limits, far date", Anthropic, 400, nil, `{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2027-12-01 at 00:00 UTC."}}`, quota(Organization)},
-	{"usage limits, past date", Anthropic, 400, nil, `{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2026-11-01 at 00:00 UTC."}}`, quota(Organization)},
+	{"usage limits, past date", Anthropic, 400, nil, `{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified API usage limits. You will regain access on 2026-11-01 at 00:00 UTC."}}`, dated(quota(Organization))},
 	{"workspace usage limits", Anthropic, 400, nil, `{"type":"error","error":{"type":"invalid_request_error","message":"You have reached your specified workspace API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."}}`, cooled(quota(Project), midnight)},
 	{"payment", Anthropic, 402, nil, `{"type":"error","error":{"type":"billing_error","message":"Payment required"}}`, quota(Organization)},
 	{"payment, own gateway", Anthropic, 429, head("X-Should-Retry", "false"), `{"type":"error","error":{"type":"billing_error","message":"Spend limit reached"}}`, quota(Organization)},

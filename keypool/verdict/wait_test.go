@@ -117,16 +117,20 @@ func TestWaits(t *testing.T) {
 func TestBillingWaits(t *testing.T) {
 	t.Parallel()
 	const body = `{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"You exceeded your current quota"}}`
+	const past = -1 // a date that promises nothing: cooled as if none were stated
 	tests := []struct {
 		name   string
 		header http.Header
-		want   time.Duration
+		want   time.Duration // 0: none, which condemns
 	}{
 		{"bucket", head("X-Ratelimit-Remaining-Tokens", "0", "X-Ratelimit-Reset-Tokens", "1m0s"), 0},
 		{"anthropic bucket", head("Anthropic-Ratelimit-Tokens-Remaining", "0", "Anthropic-Ratelimit-Tokens-Reset", "2026-11-20T12:00:10Z"), 0},
 		{"codex window", head("X-Codex-Secondary-Used-Percent", "100", "X-Codex-Secondary-Reset-At", "1795183200"), 2 * time.Hour},
 		{"retry-after", head("Retry-After", "3600"), time.Hour},
-		{"zero", head("Retry-After", "0"), 0},
+		{"implausible", head("Retry-After", "3110400"), 0},
+		{"zero", head("Retry-After", "0"), past},
+		{"past", head("Retry-After", "Fri, 20 Nov 2026 11:00:00 GMT"), past},
+		{"about to come", head("Retry-After", "0.8"), past},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -137,7 +141,9 @@ func TestBillingWaits(t *testing.T) {
 				t.Errorf("not about money: %+v", v)
 			case tt.want == 0 && (v.Mark != Condemn || !v.Until.IsZero()):
 				t.Errorf("not condemned: %+v", v)
-			case tt.want != 0 && (v.Mark != Cool || !v.Until.Equal(now.Add(tt.want))):
+			case tt.want == past && (v.Mark != Cool || !v.Until.IsZero()):
+				t.Errorf("not cooled for the default time: %+v", v)
+			case tt.want > 0 && (v.Mark != Cool || !v.Until.Equal(now.Add(tt.want))):
 				t.Errorf("not cooled for %v: %+v", tt.want, v)
 			}
 		})
