@@ -340,7 +340,7 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 		return nil, nil, false
 	}
 	model := clip(w.want.Model)
-	if home != nil && w.askable(home, now) && w.fits(home, now) {
+	if home != nil && w.askable(home, now) && w.fits(home) {
 		switch home.ready(model, now) {
 		case free, halfOpen:
 			return home, nil, true
@@ -365,7 +365,7 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 	at, returns := w.soonest(now)
 	w.home.only = nil
 	switch {
-	case m != nil && w.fits(m, now):
+	case m != nil && w.fits(m):
 		return m, nil, true
 	case returns && at.After(now) && w.worth(s, now, at):
 		w.until = at
@@ -382,8 +382,8 @@ func (w *walk) leaves(s *stay, home *member, now time.Time) bool {
 }
 
 // fits says that the key's limits, as far as they are known, have room for the call.
-func (w *walk) fits(m *member, now time.Time) bool {
-	return w.pool.opts.Strategy != Headroom || w.spare(m, now) >= 0
+func (w *walk) fits(m *member) bool {
+	return w.pool.opts.Strategy != Headroom || w.spare(m) >= 0
 }
 
 // worth says that to wait until a time is cheaper than to write the session's cache

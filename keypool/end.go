@@ -68,7 +68,7 @@ func (w *walk) look(now time.Time, inLine bool) step {
 	m, trying := w.pick(now)
 	w.explained = true
 	switch {
-	case m != nil && w.crowded(m, now, inLine):
+	case m != nil && w.crowded(m, inLine):
 		return step{wait: wait{room, now.Add(min(roomTick, w.mayWait()))}}
 	case m != nil:
 		return step{lease: w.lease(m, now)}
@@ -91,11 +91,11 @@ func (w *walk) look(now time.Time, inLine bool) step {
 // crowded says that the call waits although a key could be asked: the limits of the
 // one that has the most to spare are known to be used up, and others wait for that
 // already.
-func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
+func (w *walk) crowded(m *member, inLine bool) bool {
 	if !inLine && w.pool.book.line.room == 0 || w.mayWait() <= 0 {
 		return false
 	}
-	return !inLine || w.spare(m, now) < 0
+	return !inLine || w.spare(m) < 0
 }
 
 // mayWait is how much longer the call may wait.

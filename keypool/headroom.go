@@ -1,114 +1,29 @@
 package keypool
 
 import (
-	"cmp"
 	"math"
-	"slices"
 	"time"
 
 	"keybridge/keypool/verdict"
 )
 
-const (
-	// together is how far apart two requests may be sent and yet come to the provider
-	// in the other order.
-	together = 100 * time.Millisecond
-	// weightOfNew is what one answer's usage counts in the running average.
-	weightOfNew = 1. / 8
-)
-
-// need is what a call takes of its key's rate limits.
-type need [verdict.Resources]int64
-
-// lane is one model: what it is called, and what a call of it uses on average.
-type lane struct {
-	slot     int
-	name     string
-	used     uint64 // when it was last asked for, in calls
-	reported bool   // a provider has told a limit for it
-
-	input, fresh, output float64 // tokens a call; fresh: not read from a cache
-}
-
-// lanes are the models whose rate limits are kept. Clients choose their names, so
-// they are few, and one that no provider knows displaces none that one does.
-type lanes struct {
-	byName map[string]*lane
-	clock  uint64
-}
-
-// get finds the lane of a model or makes one; nil if there is no room for it.
-func (ls *lanes) get(model string, reported bool) *lane {
-	ls.clock++
-	if l := ls.byName[model]; l != nil {
-		l.used = ls.clock
-		return l
-	}
-	l := &lane{slot: len(ls.byName), name: model, used: ls.clock}
-	if l.slot == maxModels {
-		victim := ls.victim(reported)
-		if victim == nil {
-			return nil
-		}
-		l.slot = victim.slot
-		delete(ls.byName, victim.name)
-	}
-	if ls.byName == nil {
-		ls.byName = map[string]*lane{}
-	}
-	ls.byName[model] = l
-	return l
-}
-
-// victim is the lane that was not asked for the longest.
-func (ls *lanes) victim(reported bool) (found *lane) {
-	for _, l := range ls.byName {
-		if (reported || !l.reported) && (found == nil || l.used < found.used) {
-			found = l
-		}
-	}
-	return found
-}
-
-// learn takes an answer's usage into the average.
-func (l *lane) learn(u Usage) {
-	if u.InputTokens+u.OutputTokens <= 0 {
-		return
-	}
-	w := weightOfNew
-	if l.input == 0 && l.output == 0 {
-		w = 1
-	}
-	l.input += w * (float64(u.InputTokens) - l.input)
-	l.fresh += w * (float64(max(0, u.InputTokens-u.CacheReadTokens)) - l.fresh)
-	l.output += w * (float64(u.OutputTokens) - l.output)
-}
-
-// need estimates what a call takes. OpenAI counts all tokens when the request comes
-// in; Anthropic the input that is not read from a cache, as a session's mostly is,
-// and the output as it is written.
-func (l *lane) need(w *Want) need {
-	whole := l.input + l.output
-	fresh := l.fresh
-	if w.Tokens > 0 {
-		whole = float64(w.Tokens)
-		if w.Session == "" || w.Begins || fresh == 0 {
-			fresh = whole
-		}
-	}
-	return need{
-		verdict.Requests: 1, verdict.Tokens: int64(whole), verdict.ProjectTokens: int64(whole),
-		verdict.InputTokens: int64(fresh), verdict.OutputTokens: int64(l.output),
-	}
-}
+// together is how far apart two requests may be sent and yet come to the provider
+// in the other order.
+const together = 100 * time.Millisecond
 
 // meter is what is known of the rate limits of one domain for one model.
 type meter struct {
 	lane  *lane
 	side  int // which of a lease's places is this one's
 	rows  [verdict.Resources]row
-	heard bool      // an answer has come, whether it told limits or not
-	base  time.Time // when the first of those was sent whose reports these are
+	epoch time.Time
+	// slopes are those of the rows that are known, for the walks.
+	slopes [verdict.Resources]slope
+	known  int
+	asked  uint64 // for which choice answer is
+	answer float64
+	heard  bool      // an answer has come, whether it told limits or not
+	base   time.Time // when the first of those was sent whose reports these are
 	// first and last begin and end the line of the leases that were sent and may
 	// not be in the reports yet, the oldest first.
 	first, last *Lease
@@ -121,13 +36,6 @@ type meter struct {
 type row struct {
 	verdict.Limit
 	sent, at time.Time // when the request was sent and its answer arrived
-	refill   float64   // a nanosecond
-}
-
-// level is what is left now: a token bucket fills steadily until it is full. Only
-// for a limit that told when.
-func (r *row) level(now time.Time) float64 {
-	return min(float64(r.Max), float64(r.Remaining)+r.refill*float64(max(0, now.Sub(r.at))))
 }
 
 // known says that the limit's level can be told.
@@ -135,25 +43,65 @@ func (r *row) known() bool { return !r.Full.IsZero() }
 
 func (r *row) ratio() float64 { return float64(r.Remaining) / float64(r.Max) }
 
-// set takes over a report. Its levels are counted from its arrival, although they
-// are a little older: rather too low than too high.
-func (r *row) set(l verdict.Limit, sent, at time.Time) {
-	*r = row{Limit: l, sent: sent, at: at, refill: math.Inf(1)}
-	if d := l.Full.Sub(at); d > 0 {
-		r.refill = float64(l.Max-l.Remaining) / float64(d)
-	}
+// level is what is left now, as a token bucket that fills steadily until it is full.
+// Only for a limit that told when. It is counted from the report's arrival, although
+// that is a little older: rather too low than too high.
+func (r *row) level(now time.Time) float64 {
+	s := r.slope()
+	return float64(r.Max) * s.at(now.Sub(r.at))
 }
 
-// spare is the share of the tightest limit that is left after the call.
-func (mt *meter) spare(n *need, now time.Time) float64 {
+// slope is how a limit fills, as a share of it.
+type slope struct {
+	left   float64
+	refill float64 // a nanosecond
+	since  time.Duration
+	unit   float64 // the share that 1 is
+	of     verdict.Resource
+}
+
+func (r *row) slope() slope {
+	s := slope{left: r.ratio(), refill: math.Inf(1), unit: 1 / float64(r.Max)}
+	if d := r.Full.Sub(r.at); d > 0 {
+		s.refill = (1 - s.left) / float64(d)
+	}
+	return s
+}
+
+func (s *slope) at(t time.Duration) float64 {
+	if t <= s.since {
+		return s.left
+	}
+	return min(1, s.left+s.refill*float64(t-s.since))
+}
+
+// spare is the share of the tightest limit that is left after the call. pick and now
+// are of the choice that asks: keys of one organization are asked for it once.
+func (mt *meter) spare(n *need, pick uint64, now time.Duration) float64 {
+	if mt.asked == pick {
+		return mt.answer
+	}
 	spare := 1.0
+	for i := range mt.known {
+		s := &mt.slopes[i]
+		spare = min(spare, s.at(now)-float64(mt.pending[s.of]+n[s.of])*s.unit)
+	}
+	mt.asked, mt.answer = pick, spare
+	return spare
+}
+
+// set takes over a report of one limit.
+func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) {
+	mt.rows[res] = row{Limit: l, sent: sent, at: at}
+	mt.known = 0
 	for i := range mt.rows {
-		r := &mt.rows[i]
-		if r.known() {
-			spare = min(spare, (r.level(now)-float64(mt.pending[i]+n[i]))/float64(r.Max))
+		if r := &mt.rows[i]; r.known() {
+			s := r.slope()
+			s.since, s.of = r.at.Sub(mt.epoch), verdict.Resource(i) //nolint:gosec // there are five
+			mt.slopes[mt.known] = s
+			mt.known++
 		}
 	}
-	return spare
 }
 
 // report takes over what an answer says. What was sent about the same time may have
@@ -169,7 +117,7 @@ func (mt *meter) report(told *verdict.Report, sent, now time.Time) {
 			continue
 		}
 		if newer || r.Max == 0 || !r.known() || float64(l.Remaining) < r.level(now) {
-			r.set(l, sent, now)
+			mt.set(verdict.Resource(i), l, sent, now) //nolint:gosec // as above
 		}
 	}
 	if newer {
@@ -222,32 +170,38 @@ func (d *domain) meter(l *lane) *meter {
 	return nil
 }
 
-func (d *domain) makeMeter(l *lane, side int) *meter {
+func (d *domain) makeMeter(l *lane, side int, epoch time.Time) *meter {
 	if mt := d.meter(l); mt != nil {
 		return mt
 	}
 	for len(d.meters) <= l.slot {
 		d.meters = append(d.meters, nil)
 	}
-	mt := &meter{lane: l, side: side}
+	mt := &meter{lane: l, side: side, epoch: epoch}
 	d.meters[l.slot] = mt
 	return mt
 }
 
-// measure finds the call's lane and what it needs.
-func (w *walk) measure() {
+// measure finds the call's lane and what it needs, before a choice.
+func (w *walk) measure(now time.Time) {
+	ls := &w.pool.book.lanes
 	if w.lane == nil {
-		if w.lane = w.pool.book.lanes.get(clip(w.want.Model), false); w.lane != nil {
+		if w.lane = ls.get(clip(w.want.Model), false); w.lane != nil {
 			w.need = w.lane.need(&w.want)
 		}
 	}
+	ls.picks++
+	w.clock = now.Sub(ls.epoch)
 }
 
 // spare is how much of its tightest rate limit the key would have left after this
 // call: below zero it cannot take the call now. What is not known is taken for full;
 // but while nobody knows anything of a key, it gets one call at a time as long as
-// another one has room.
-func (w *walk) spare(m *member, now time.Time) float64 {
+// another one has room. It is of the moment of the last choice.
+func (w *walk) spare(m *member) float64 { return w.spareAbove(m, math.Inf(-1)) }
+
+// spareAbove is spare, looked into only as long as it may be above a floor.
+func (w *walk) spareAbove(m *member, floor float64) float64 {
 	if w.lane == nil {
 		return 1
 	}
@@ -256,10 +210,14 @@ func (w *walk) spare(m *member, now time.Time) float64 {
 		if d == nil {
 			continue
 		}
-		if mt := d.meter(w.lane); mt != nil {
-			spare = min(spare, mt.spare(&w.need, now))
-			heard, sent = heard || mt.heard, sent || mt.first != nil
+		mt := d.meter(w.lane)
+		if mt == nil {
+			continue
 		}
+		if spare = min(spare, mt.spare(&w.need, w.pool.book.lanes.picks, w.clock)); spare < floor {
+			return spare
+		}
+		heard, sent = heard || mt.heard, sent || mt.first != nil
 	}
 	if sent && !heard {
 		return 0
@@ -269,7 +227,6 @@ func (w *walk) spare(m *member, now time.Time) float64 {
 
 // charge counts the call as taken from its key's limits.
 func (w *walk) charge(l *Lease) {
-	w.measure()
 	if l.lane = w.lane; l.lane == nil {
 		return
 	}
@@ -278,7 +235,7 @@ func (w *walk) charge(l *Lease) {
 		if d == nil {
 			continue
 		}
-		mt := d.makeMeter(l.lane, side)
+		mt := d.makeMeter(l.lane, side, l.pool.book.lanes.epoch)
 		p := &l.places[side]
 		p.meter, p.waits, p.prev = mt, true, mt.last
 		if mt.last == nil {
@@ -334,7 +291,7 @@ func (l *Lease) report(told *verdict.Report, limited bool, now time.Time) {
 	l.lane.reported = true
 	for side, d := range l.member.limited() { // which this very answer may have told
 		if d != nil {
-			mt := d.makeMeter(l.lane, side)
+			mt := d.makeMeter(l.lane, side, l.pool.book.lanes.epoch)
 			mt.heard = true
 			mt.report(told, l.sent, now)
 		}
@@ -354,66 +311,4 @@ func (l *Lease) settle(u Usage) {
 			l.places[i].meter = nil
 		}
 	}
-}
-
-// lastReport is a key's limit as it was last reported for a model, by whichever key
-// shares it.
-func (m *member) lastReport(l *lane, res verdict.Resource) (mt *meter, last *row) {
-	for _, d := range m.limited() {
-		if d == nil {
-			continue
-		}
-		if at := d.meter(l); at != nil && at.rows[res].Max > 0 && (last == nil || at.rows[res].sent.After(last.sent)) {
-			mt, last = at, &at.rows[res]
-		}
-	}
-	return mt, last
-}
-
-// ratios are what is left of a key's limits, as shares; below zero: unknown.
-type ratios [verdict.ProjectTokens]float64
-
-// ratios are the key's limits for its gauge, each as the last answer told it that
-// told it at all. A project's own tokens are tokens, too.
-func (m *member) ratios(ls *lanes) ratios {
-	var newest [verdict.Resources]*row
-	for _, l := range ls.byName {
-		for res := range newest {
-			_, r := m.lastReport(l, verdict.Resource(res)) //nolint:gosec // there are five
-			if n := newest[res]; r != nil && (n == nil || r.sent.After(n.sent) || r.sent.Equal(n.sent) && r.ratio() < n.ratio()) {
-				newest[res] = r
-			}
-		}
-	}
-	if p, t := newest[verdict.ProjectTokens], newest[verdict.Tokens]; p != nil && (t == nil || p.ratio() < t.ratio()) {
-		newest[verdict.Tokens] = p
-	}
-	var shares ratios
-	for i := range shares {
-		shares[i] = -1
-		if newest[i] != nil {
-			shares[i] = newest[i].ratio()
-		}
-	}
-	return shares
-}
-
-// rooms are the key's limits for its Status.
-func (m *member) rooms(ls *lanes, now time.Time) []Room {
-	var rooms []Room
-	for _, l := range ls.byName {
-		for res := range verdict.Resources {
-			mt, r := m.lastReport(l, res)
-			if r == nil {
-				continue
-			}
-			room := Room{Model: l.name, Limit: res.String(), Max: r.Max, Remaining: r.Remaining, Full: r.Full, Reported: r.at, Estimate: r.Remaining}
-			if r.known() {
-				room.Estimate = int64(max(0, r.level(now)-float64(mt.pending[res])))
-			}
-			rooms = append(rooms, room)
-		}
-	}
-	slices.SortFunc(rooms, func(a, b Room) int { return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.Limit, b.Limit)) })
-	return rooms
 }

@@ -13,6 +13,8 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 	if !w.home.found {
 		w.belong(now)
 	}
+	w.measure(now)
+	w.survey()
 	w.until = time.Time{}
 	if m, trying, ok := w.goHome(now); ok {
 		return m, trying
@@ -22,7 +24,7 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 
 // choose is pick for a call that no session leads.
 func (w *walk) choose(now time.Time) (m *member, trying []*block) {
-	w.measure()
+	w.survey()
 	w.takeTurn()
 	model := clip(w.want.Model)
 	members := w.pool.members
@@ -48,10 +50,10 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 		case due:
 			return c, nil
 		case free, halfOpen:
-			w.weigh(&best, c, now)
+			w.weigh(&best, c)
 		case busy:
 			if b := c.tried(model); w.patienceWith(b, now) <= 0 {
-				w.weigh(&tried, c, now)
+				w.weigh(&tried, c)
 			} else if !slices.Contains(trying, b) {
 				trying = append(trying, b)
 				w.skipped(c, busy, now)
@@ -76,7 +78,13 @@ func (w *walk) takeTurn() {
 
 // askable says that the walk may still ask the key, were it not out.
 func (w *walk) askable(m *member, now time.Time) bool {
-	return w.asked.of(m) == unasked && !w.isOutside(m) && w.eligible(m, now)
+	return w.asked.of(m) == unasked && (w.plain && !m.key.draining || !w.isOutside(m) && w.eligible(m, now))
+}
+
+// survey finds out whether every key must be looked at closely.
+func (w *walk) survey() {
+	w.plain = len(w.outside) == 0 && w.home.bound == nil && w.home.only == nil &&
+		(w.unnamed || !w.pool.choosy) && w.pool.book.denials.order.Len() == 0
 }
 
 // choice is the best key found so far.
@@ -87,11 +95,14 @@ type choice struct {
 
 // weigh takes the key for the choice if the strategy prefers it to the one found
 // before it.
-func (w *walk) weigh(c *choice, m *member, now time.Time) {
+func (w *walk) weigh(c *choice, m *member) {
 	switch w.pool.opts.Strategy {
 	case Headroom:
-		s := w.spare(m, now)
-		if c.member == nil || s > c.spare || s >= c.spare && m.key.inflight < c.member.key.inflight {
+		if c.member == nil {
+			c.member, c.spare = m, w.spare(m)
+			return
+		}
+		if s := w.spareAbove(m, c.spare); s > c.spare || s >= c.spare && m.key.inflight < c.member.key.inflight {
 			c.member, c.spare = m, s
 		}
 	case LeastBusy:

@@ -86,6 +86,7 @@ type Pool struct {
 	log      *slog.Logger
 	members  []*member
 	book     *book
+	choosy   bool // some key does not serve all models
 	turn     atomic.Uint64 // round robin
 	borrowed bool
 }
@@ -153,6 +154,7 @@ func New(o Options) (*Pool, error) {
 		if m.id == "" {
 			m.id = fmt.Sprintf("key-%d", i+1)
 		}
+		p.choosy = p.choosy || len(m.models) > 0
 		p.members = append(p.members, m)
 	}
 	if err := p.checkKeys(); err != nil {

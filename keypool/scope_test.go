@@ -88,8 +88,8 @@ func TestJoiningThoseWhoAreOut(t *testing.T) {
 		r := newRig(t)
 		p := r.pool(4)
 		call(t, p, script{
-			"k0": {limited(30 * time.Second).from("a", "")}, // the first of a
-			"k1": {limited(20 * time.Second).from("a", "")}, // of whom nobody knew
+			"k0": {limited(30*time.Second).from("a", "")}, // the first of a
+			"k1": {limited(20*time.Second).from("a", "")}, // of whom nobody knew
 			"k2": {good().from("b", "")},
 		}, "k0 k1 k2", nil)
 		want := expect{
@@ -112,9 +112,9 @@ func TestJoiningThoseWhoAreOut(t *testing.T) {
 func TestNewcomerThatServesEndsTheCooldownOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(2)
-		call(t, p, script{"k0": {limited(30 * time.Second).from("a", "")}, "k1": {good().from("b", "")}}, "k0 k1", nil)
+		call(t, p, script{"k0": {limited(30*time.Second).from("a", "")}, "k1": {good().from("b", "")}}, "k0 k1", nil)
 		time.Sleep(time.Minute)
-		call(t, p, script{"k0": {limited(30 * time.Second).from("a", "")}, "k1": {good().from("b", "")}}, "k0 k1", nil)
+		call(t, p, script{"k0": {limited(30*time.Second).from("a", "")}, "k1": {good().from("b", "")}}, "k0 k1", nil)
 		time.Sleep(time.Second)
 		call(t, p, script{"k1": {good().from("a", "")}}, "k1", nil) // it has moved, and a serves
 		call(t, p, script{"k0": {good()}}, "k0", nil)
@@ -156,7 +156,7 @@ func TestCallOfTheOldPoolTeachesTheNewOne(t *testing.T) {
 		old := r.pool(3)
 		belong(t, old, "a")
 		c := newCrowd(t)
-		slow := limited(30 * time.Second).from("a", "").after(time.Second)
+		slow := limited(30*time.Second).from("a", "").after(time.Second)
 		c.call(t.Context(), old, "old", aside(), slow, good())
 		p := r.pool(3)
 		p.Adopt(old)

@@ -84,6 +84,7 @@ type domain struct {
 	name    string // as in its domainID
 	models  map[string]*block
 	meters  []*meter  // of its rate limits, by the slot of the model's lane
+	trouble int       // open blocks of this domain
 	success time.Time // when what was last answered well had been sent
 
 	// Of a key's own domain only:
@@ -168,7 +169,7 @@ func (b *block) barred(now time.Time) bool {
 func (m *member) ready(model string, now time.Time) readiness {
 	worst := free
 	for _, d := range m.domains() {
-		if d == nil {
+		if d == nil || d.trouble == 0 {
 			continue
 		}
 		worst = max(worst, d.whole.ready(now), d.bench.ready(now))
@@ -224,7 +225,7 @@ func (m *member) stateAt(now time.Time) State {
 func newBook(salt []byte) *book {
 	return &book{
 		random: rand.New(rand.NewChaCha8(sha256.Sum256(salt))), domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials(),
-		sessions: newSessions(), pins: newLRU[pinID, pin](maxPins),
+		sessions: newSessions(), pins: newLRU[pinID, pin](maxPins), lanes: lanes{epoch: time.Now()},
 	}
 }
 
@@ -283,11 +284,13 @@ func (b *book) resettle(now time.Time) {
 	b.line.stirred = true
 	b.touch()
 	for _, d := range b.domains {
+		before := b.trouble
 		b.note(&d.whole, now)
 		b.note(&d.bench, now)
 		for _, m := range d.models {
 			b.note(m, now)
 		}
+		d.trouble = b.trouble - before
 	}
 }
 

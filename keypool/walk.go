@@ -100,6 +100,8 @@ type walk struct {
 	explained  bool          // why keys are passed over has been noted before
 	lane       *lane         // whose rate limits the call comes under; nil: none that are kept
 	need       need          // what it takes of them
+	clock      time.Duration // when the present choice is made
+	plain      bool          // no key is kept from it but by what it was asked and what it is out for
 	toldDenied bool          // a key known to be denied has been asked for its answer
 }
 
