@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -69,9 +70,10 @@ type commands struct {
 		Seconds         int    `default:"20" help:"How long the traffic runs, at least 20."`
 		Seed            uint64 `default:"1" help:"What the requests are made up from."`
 	} `cmd:"" help:"Watch keys fail and heal behind the gateway for 20 seconds, on free ports, with a simulated provider. Exit code 1 if a client saw any of it."`
-	Schema   struct{}   `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
-	Simulate simulation `cmd:"" help:"Run the misbehaving provider alone, for the tests of other programs: OpenAI's and Anthropic's APIs with rate limits, and faults by name."`
-	Version  struct{}   `cmd:"" help:"Print the version."`
+	Pool     poolCommands `cmd:"" help:"Show the key pools of a running gateway, and take keys out of use or put them back."`
+	Schema   struct{}     `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
+	Simulate simulation   `cmd:"" help:"Run the misbehaving provider alone, for the tests of other programs: OpenAI's and Anthropic's APIs with rate limits, and faults by name."`
+	Version  struct{}     `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
@@ -97,16 +99,18 @@ func (p program) run(ctx context.Context, args []string) int {
 		_, _ = fmt.Fprintf(p.stderr, "keybridge: %v (keybridge --help lists what can be written)\n", err)
 		return exitUsage
 	}
-	switch parsed.Command() {
-	case "check <file>":
+	switch command := parsed.Command(); {
+	case command == "check <file>":
 		err = p.check(c.Check.File)
-	case "demo":
+	case command == "demo":
 		err = p.demo(ctx, &c)
-	case "schema":
+	case strings.HasPrefix(command, "pool "):
+		err = p.pool(ctx, command, &c.Pool)
+	case command == "schema":
 		err = config.WriteSchema(p.stdout)
-	case "simulate":
+	case command == "simulate":
 		err = p.simulate(ctx, &c.Simulate)
-	case "version":
+	case command == "version":
 		_, err = fmt.Fprintln(p.stdout, build().line())
 	default:
 		err = p.serve(ctx, o)

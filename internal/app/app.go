@@ -75,6 +75,7 @@ type App struct {
 	metrics    *metrics.Metrics
 	client     *upstream.Client
 	salt       []byte
+	state      *stateFile  // nil: what is learned of the keys is not kept
 	simulation *simulation // nil: real providers
 
 	reloading sync.Mutex
@@ -121,6 +122,8 @@ func New(o Options) (*App, error) {
 			a.Stop(context.Background())
 			return nil, err
 		}
+	} else {
+		a.remember(c.DataDir, prefixed)
 	}
 	if err := a.install(c); err != nil {
 		a.Stop(context.Background())
@@ -191,6 +194,13 @@ func (a *App) Start() error {
 	var background sync.WaitGroup
 	background.Go(func() { keypool.RunProbes(probing, a.KeyPools) })
 	a.stop(func(context.Context) { cancel(); background.Wait() })
+	if a.state != nil {
+		writing, done := context.WithCancel(context.Background())
+		var writer sync.WaitGroup
+		writer.Go(func() { a.state.run(writing) })
+		a.stop(func(context.Context) { done(); writer.Wait() })
+		a.state.changes()
+	}
 
 	if err := a.serve("admin", c.Admin, a.adminHandler()); err != nil {
 		return err
@@ -256,7 +266,10 @@ func (a *App) adminHandler() http.Handler {
 	if a.simulation != nil {
 		mounts["/simulator"] = a.simulation.simulator.Admin()
 	}
-	return admin.New(admin.Options{Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Mounts: mounts, Log: a.log})
+	return admin.New(admin.Options{
+		Token:    func() string { return a.current.Load().config.AdminToken.Reveal() },
+		Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Pools: a.KeyPools, Mounts: mounts, Log: a.log,
+	})
 }
 
 func (a *App) ready() error {

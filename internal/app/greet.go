@@ -41,6 +41,10 @@ func (a *App) greet(c *config.Config) {
 		fmt.Fprintf(&b, "  Claude Code   export ANTHROPIC_BASE_URL=%s ANTHROPIC_AUTH_TOKEN=%s\n", base, token)
 	}
 	fmt.Fprintf(&b, "\nMetrics  %s/metrics   health  %s/healthz   readiness  %s/readyz\n", admin, admin, admin)
+	fmt.Fprintf(&b, "Keys     keybridge pool --admin %s   or  %s/pools\n", a.Address("admin"), admin)
+	if !c.AdminToken.IsZero() {
+		b.WriteString("         all but health and readiness asks for the admin_token\n")
+	}
 	if a.simulation != nil {
 		fmt.Fprintf(&b, "\nBreak a key and watch it fail over:\n"+
 			"  curl -s -X POST %s/simulator/faults -d '{\"provider\":\"openai\",\"key\":\"k0\",\"fault\":\"invalid_key\"}'\n", admin)

@@ -64,10 +64,10 @@ func (s *simulation) provide(c *config.Config) {
 		if err != nil {
 			panic(err) // our own listener's address
 		}
-		provider := config.Provider{Name: p.name, Kind: p.kind, Enabled: true, BaseURL: base, Strategy: config.Priority, Probe: config.ProbeAuto}
+		provider := config.Provider{Name: p.name, Kind: p.kind, Enabled: true, BaseURL: base, Strategy: config.Priority, Affinity: config.AffinityAuto, Probe: config.ProbeAuto}
 		for _, k := range s.keys {
 			if k.Provider == p.name {
-				provider.Keys = append(provider.Keys, config.Key{ID: k.Name, Secret: secret.New(k.Secret), Source: "simulator"})
+				provider.Keys = append(provider.Keys, config.Key{ID: k.Name, Secret: secret.New(k.Secret), Source: "simulator", Weight: 1})
 			}
 		}
 		c.Providers = append(c.Providers, provider)

@@ -102,24 +102,44 @@ func (a *App) install(c *config.Config) error {
 	before := a.current.Load()
 	if before != nil {
 		a.warnFixed(before.config, c)
-		adopt(before.snapshot, next)
 	}
 	a.level.Set(c.Log.Level)
 	a.metrics.SetProviders(infos)
-	a.current.Store(&state{config: c, snapshot: next})
+	a.swap(&state{config: c, snapshot: next})
 	a.metrics.Reloaded(true, time.Now())
 	return nil
 }
 
-// adopt carries the health of the keys over to the pools of the same providers.
-func adopt(before, next *gateway.Snapshot) {
-	for _, t := range next.Targets {
-		for _, old := range before.Targets {
-			if t.Pool != nil && old.Pool != nil && old.Name == t.Name {
-				t.Pool.Adopt(old.Pool)
+// swap puts the next state in force, after it has carried the health of the keys over
+// to the pools of the same providers.
+func (a *App) swap(next *state) {
+	before := a.pools()
+	if a.state != nil {
+		defer a.state.follow(before)()
+	}
+	for _, t := range next.snapshot.Targets {
+		if t.Pool == nil {
+			continue
+		}
+		t.Pool.Adopt(before[t.Name])
+		if a.state != nil {
+			a.state.restore(t.Pool, before[t.Name])
+		}
+	}
+	a.current.Store(next)
+}
+
+// pools are those of all providers by name, also of disabled ones.
+func (a *App) pools() map[string]*keypool.Pool {
+	all := map[string]*keypool.Pool{}
+	if s := a.current.Load(); s != nil {
+		for _, t := range s.snapshot.Targets {
+			if t.Pool != nil {
+				all[t.Name] = t.Pool
 			}
 		}
 	}
+	return all
 }
 
 // warnFixed tells of what a reload cannot change.
@@ -149,11 +169,14 @@ func (a *App) target(p *config.Provider) (*gateway.Target, error) {
 	}
 	o := keypool.Options{
 		Provider: p.Name, Family: p.Kind, Host: p.BaseURL.Host, Strategy: keypool.Strategy(p.Strategy), MaxWait: p.MaxWait,
-		Salt: a.salt, ProbeAfter: a.o.ProbeAfter, Metrics: a.keyMetrics, Logger: a.log,
+		Affinity: keypool.Affinity(p.Affinity), Salt: a.salt, ProbeAfter: a.o.ProbeAfter, Metrics: a.keyMetrics, Logger: a.log,
+	}
+	if a.state != nil {
+		o.Changed = a.state.changes
 	}
 	for _, k := range p.Keys {
 		o.Keys = append(o.Keys, keypool.Key{
-			ID: k.ID, Secret: k.Secret.Reveal(), Organization: k.Organization, Project: k.Project, Models: k.Models,
+			ID: k.ID, Secret: k.Secret.Reveal(), Organization: k.Organization, Project: k.Project, Models: k.Models, Weight: k.Weight,
 		})
 	}
 	switch {

@@ -229,15 +229,17 @@ func (x *exchange) faultOf(err error) *fault.Error {
 		}
 		return fault.Wrap(fault.Internal, err, "The gateway failed on this request.")
 	}
-	switch e.Outcome {
-	case keypool.OutcomeRateLimited:
+	switch {
+	case e.Withheld:
+		return fault.Wrap(fault.AuthFailed, err,
+			fmt.Sprintf("All keys of the provider %s that could serve this request are taken out of use by the operator. Contact your administrator.", e.Provider))
+	case e.Outcome == keypool.OutcomeRateLimited:
 		s := max(1, int((e.RetryAfter+time.Second-1)/time.Second))
 		return fault.Wrap(fault.RateLimited, &retryError{s},
 			fmt.Sprintf("All configured keys of the provider %s are rate-limited for this request. Retry after %d s.", e.Provider, s))
-	case keypool.OutcomeQuotaExhausted:
+	case e.Outcome == keypool.OutcomeQuotaExhausted:
 		return fault.Wrap(fault.QuotaExhausted, err,
 			fmt.Sprintf("All configured keys of the provider %s are out of credit or refused. Contact your administrator.", e.Provider))
-	case keypool.OutcomeAuthFailed:
 	}
 	return fault.Wrap(fault.AuthFailed, err,
 		fmt.Sprintf("All configured keys of the provider %s failed authentication. Contact your administrator.", e.Provider))

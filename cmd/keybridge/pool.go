@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"keybridge/internal/config"
+)
+
+// poolCommands are the operator's hand on a running gateway.
+type poolCommands struct {
+	Config string `placeholder:"FILE" help:"The gateway's configuration file: it names the address and the token. Without it they are the default one and KEYBRIDGE_ADMIN_TOKEN."`
+	Admin  string `placeholder:"HOST:PORT" help:"Where the gateway's operator's side is."`
+	Token  string `placeholder:"REFERENCE" help:"What it asks for: env:NAME or file:PATH."`
+	JSON   bool   `name:"json" help:"Print the gateway's answer as it is."`
+
+	Show struct {
+		Provider string `arg:"" optional:"" help:"Only this one's."`
+	} `cmd:"" default:"withargs" help:"Show the keys and how they are (this is what happens without a command)."`
+	Revive keyArgs `cmd:"" help:"Put a key back into use, whatever keeps it out; with it come the keys that only its organization or project kept out."`
+	Bench  struct {
+		keyArgs
+
+		For *time.Duration `placeholder:"10m" help:"For how long. Without it: until it is revived."`
+	} `cmd:"" help:"Take a key out of use. Requests under way end normally."`
+	Drain  keyArgs  `cmd:"" help:"Give a key no new work: the sessions it has go on."`
+	Reload struct{} `cmd:"" help:"Have the gateway read its configuration again."`
+}
+
+type keyArgs struct {
+	Provider string `arg:"" help:"The provider's name."`
+	Key      string `arg:"" help:"The key's name."`
+}
+
+// operatorPatience bounds one request; a reload reads files that may be slow.
+const operatorPatience = 30 * time.Second
+
+// pool does what the command says.
+func (p program) pool(ctx context.Context, command string, c *poolCommands) error {
+	side, err := config.FindAdminSide(c.Config, c.Admin, c.Token, p.env)
+	if err != nil {
+		return err
+	}
+	o := operator{address: side.Address, token: side.Token.Reveal(), client: &http.Client{
+		Timeout: operatorPatience, Transport: &http.Transport{DisableKeepAlives: true}, // no proxy: the token is for the gateway
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	var body []byte
+	print := printAction
+	switch words := strings.Fields(command); words[1] {
+	case "revive":
+		body, err = o.act(ctx, c.Revive, "revive", "")
+	case "bench":
+		query := ""
+		if c.Bench.For != nil {
+			query = "?for=" + url.QueryEscape(c.Bench.For.String())
+		}
+		body, err = o.act(ctx, c.Bench.keyArgs, "bench", query)
+	case "drain":
+		body, err = o.act(ctx, c.Drain, "drain", "")
+	case "reload":
+		body, err = o.ask(ctx, http.MethodPost, "/-/reload")
+		print = func(w io.Writer, body []byte, _ time.Time) error {
+			_, err := w.Write(body)
+			return err
+		}
+	default:
+		path := "/pools"
+		if c.Show.Provider != "" {
+			path += "/" + url.PathEscape(c.Show.Provider)
+		}
+		body, err = o.ask(ctx, http.MethodGet, path)
+		print = printPools
+	}
+	switch {
+	case err != nil:
+		return err
+	case c.JSON:
+		_, err = p.stdout.Write(body)
+		return err
+	}
+	return print(p.stdout, body, time.Now())
+}
+
+// operator asks the operator's side of a gateway.
+type operator struct {
+	address, token string
+	client         *http.Client
+}
+
+func (o operator) act(ctx context.Context, k keyArgs, action, query string) ([]byte, error) {
+	return o.ask(ctx, http.MethodPost, "/pools/"+url.PathEscape(k.Provider)+"/keys/"+url.PathEscape(k.Key)+"/"+action+query)
+}
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 64 << 20
+
+func (o operator) ask(ctx context.Context, method, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+o.address+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask the gateway: %w", err)
+	}
+	if o.token != "" {
+		req.Header.Set("Authorization", "Bearer "+o.token)
+	}
+	resp, err := o.client.Do(req)
+	if err != nil {
+		return nil, o.unreachable(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it is only read
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("the gateway on %s broke off its answer: %w", o.address, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return body, nil
+	}
+	return nil, o.refused(resp.StatusCode, body)
+}
+
+func (o operator) unreachable(err error) error {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no gateway listens on %s: start it, or name its address with --admin or --config", o.address)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return fmt.Errorf("the gateway on %s does not answer", o.address)
+	}
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		err = e.Err // it names the method and the URL
+	}
+	return fmt.Errorf("the gateway on %s cannot be asked: %w", o.address, err)
+}
+
+// refused is what the gateway said instead of doing it.
+func (o operator) refused(status int, body []byte) error {
+	var c struct {
+		Error struct{ Message string }
+	}
+	switch text := strings.TrimSpace(string(body)); {
+	case status == http.StatusUnauthorized && o.token == "":
+		return fmt.Errorf("the gateway on %s asks for its admin_token: name it with --token, --config or KEYBRIDGE_ADMIN_TOKEN", o.address)
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("the gateway on %s does not accept this token as its admin_token", o.address)
+	case json.Unmarshal(body, &c) == nil && c.Error.Message != "":
+		return errors.New(c.Error.Message)
+	case status == http.StatusInternalServerError && text != "":
+		return errors.New(text) // a reload's problems
+	}
+	return fmt.Errorf("what listens on %s is not the operator's side of a gateway, it answers %d: name the right address with --admin or --config", o.address, status)
+}
+
+// The gateway's answers, as far as they are printed.
+type (
+	shownPool struct {
+		Provider string
+		Waiting  int
+		Keys     []shownKey
+	}
+	shownKey struct {
+		ID, State, Reason     string
+		Benched, Draining     bool
+		Models                []string
+		Until                 time.Time
+		NextTry               time.Time `json:"next_try"`
+		Organization, Project *shownScope
+		Headroom              []shownRoom
+		InFlight              int `json:"in_flight"`
+		Served, Sessions      int
+	}
+	shownScope struct {
+		Name   string
+		Shared []string `json:"shared_with"`
+	}
+	shownRoom struct {
+		Model, Limit  string
+		Max, Estimate int64
+	}
+)
+
+func printPools(w io.Writer, body []byte, now time.Time) error {
+	var all struct {
+		Pools []shownPool
+		shownPool
+	}
+	if err := json.Unmarshal(body, &all); err != nil {
+		return fmt.Errorf("the gateway's answer is not understood: %w", err)
+	}
+	if all.Provider != "" {
+		all.Pools = []shownPool{all.shownPool}
+	}
+	if len(all.Pools) == 0 {
+		_, err := fmt.Fprintln(w, "no provider has keys")
+		return err
+	}
+	var b bytes.Buffer
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	line := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) } // into memory
+	line("PROVIDER", "KEY", "STATE", "REASON", "BACK IN", "DOMAIN", "HEADROOM", "IN FLIGHT", "SERVED", "SESSIONS")
+	for _, p := range all.Pools {
+		for _, k := range p.Keys {
+			line(p.Provider, k.ID, k.state(), k.reason(), k.back(now), k.domain(), k.headroom(),
+				strconv.Itoa(k.InFlight), strconv.Itoa(k.Served), strconv.Itoa(k.Sessions))
+		}
+	}
+	_ = table.Flush()
+	for _, p := range all.Pools {
+		if p.Waiting > 0 {
+			fmt.Fprintf(&b, "%s: %d requests wait for a key\n", p.Provider, p.Waiting)
+		}
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+func (k shownKey) state() string {
+	if k.Draining {
+		return k.State + ", draining"
+	}
+	return k.State
+}
+
+func (k shownKey) reason() string {
+	switch {
+	case k.Reason == "":
+		return "-"
+	case len(k.Models) == 1:
+		return k.Reason + " for " + k.Models[0]
+	case len(k.Models) > 1:
+		return fmt.Sprintf("%s for %d models", k.Reason, len(k.Models))
+	}
+	return k.Reason
+}
+
+// back is when the key may be used again, and if that is far off when it is tried.
+func (k shownKey) back(now time.Time) string {
+	tried := ""
+	if !k.NextTry.IsZero() && k.NextTry.Before(k.Until.Add(-time.Second)) || k.Until.IsZero() && !k.NextTry.IsZero() {
+		tried = "tried in " + short(k.NextTry.Sub(now))
+	}
+	switch {
+	case k.State == "valid":
+		return "-"
+	case k.Until.IsZero() && tried == "":
+		return "when revived"
+	case k.Until.IsZero():
+		return tried
+	case tried == "":
+		return short(k.Until.Sub(now))
+	}
+	return short(k.Until.Sub(now)) + ", " + tried
+}
+
+// short is a duration in its two largest units.
+func short(d time.Duration) string {
+	const day = 24 * time.Hour
+	d = max(d, 0).Round(time.Second)
+	switch {
+	case d >= day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+// domain names whom the key's limits belong to, and how many other keys share them.
+func (k shownKey) domain() string {
+	var names []string
+	others := 0
+	for _, s := range []*shownScope{k.Organization, k.Project} {
+		if s != nil {
+			names = append(names, s.Name)
+			others = max(others, len(s.Shared))
+		}
+	}
+	switch {
+	case names == nil:
+		return "-"
+	case others > 0:
+		return fmt.Sprintf("%s (+%d)", strings.Join(names, "/"), others)
+	}
+	return strings.Join(names, "/")
+}
+
+// headroom is how much is left of the limit that is used up most.
+func (k shownKey) headroom() string {
+	least, text := 2.0, "-"
+	for _, r := range k.Headroom {
+		if r.Max <= 0 {
+			continue
+		}
+		if left := max(float64(r.Estimate), 0) / float64(r.Max); left < least {
+			least, text = left, fmt.Sprintf("%.0f%% %s %s", 100*left, r.Limit, r.Model)
+		}
+	}
+	return strings.TrimSpace(text)
+}
+
+// printAction says what an operator's word has come to.
+func printAction(w io.Writer, body []byte, now time.Time) error {
+	var a struct {
+		Provider, Action string
+		Also             []string
+		Key              shownKey
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return fmt.Errorf("the gateway's answer is not understood: %w", err)
+	}
+	said := fmt.Sprintf("%s %s is ", a.Provider, a.Key.ID)
+	switch {
+	case a.Action == "bench" && a.Key.Until.IsZero():
+		said += "out of use until it is revived"
+	case a.Action == "bench":
+		said += "out of use for " + short(a.Key.Until.Sub(now))
+	case a.Action == "drain":
+		said += "draining: it keeps its sessions and gets no new work until it is revived"
+	default:
+		said += "back in use"
+	}
+	if len(a.Also) > 0 {
+		said += ", and with it " + strings.Join(a.Also, ", ")
+	}
+	_, err := fmt.Fprintln(w, said)
+	return err
+}
