@@ -8,9 +8,17 @@ import (
 // What a plain connection is asked for is what net/http would ask for.
 func FuzzRequestTarget(f *testing.F) {
 	for _, s := range [][3]string{
-		{"http://h", "", ""}, {"http://h/", "", "a=b"}, {"http://h/v1/", "models", ""}, {"http://h/v1", "/files/a%2Fb", "a=%2f&b"},
-		{"http://h/b%2Fase", "/x y", ""}, {"http://h/b", "/%zz", ""}, {"http://h/b", "/\xff\"<>", ""}, {"http://h", "//x", ""}, {"http://h/a b", "/%41", ""},
-		{"http://h", "*", ""}, {"http://h", "/[x]|^`{}", ""},
+		{"http://h", "", ""},
+		{"http://h/", "", "a=b"},
+		{"http://h/v1/", "models", ""},
+		{"http://h/v1", "/files/a%2Fb", "a=%2f&b"},
+		{"http://h/b%2Fase", "/x y", ""},
+		{"http://h/b", "/%zz", ""},
+		{"http://h/b", "/\xff\"<>", ""},
+		{"http://h", "//x", ""},
+		{"http://h/a b", "/%41", ""},
+		{"http://h", "*", ""},
+		{"http://h", "/[x]|^`{}", ""},
 	} {
 		f.Add(s[0], s[1], s[2])
 	}
