@@ -241,11 +241,12 @@ type bond struct {
 	visits  bool // the session's own key is not to blame that this one serves
 	life    time.Duration
 	pins    []string
+	cached  int64 // as reported when the lease was released; -1: not yet, or not at all
 }
 
 func (w *walk) bond() bond {
 	h := &w.home
-	b := bond{session: h.id, model: h.model, begins: w.want.Begins, pins: w.want.Pins}
+	b := bond{session: h.id, model: h.model, begins: w.want.Begins, pins: w.want.Pins, cached: -1}
 	if h.id != 0 {
 		b.life = w.cacheLife()
 		if h.stay != nil {
@@ -284,7 +285,7 @@ func (w *walk) tellHome(m *member, now time.Time) {
 func (w *walk) belong(now time.Time) {
 	b := w.pool.book
 	w.home = belonging{found: true, told: w.home.told}
-	through := w.bind()
+	through := w.bind(now)
 	if !w.pool.spans() {
 		return
 	}
@@ -437,6 +438,9 @@ func (b *book) settled(l *Lease, now time.Time) {
 		t.since = now
 	}
 	t.model, t.cache, t.used, t.life = bond.model, cache, now, bond.life
+	if bond.cached >= 0 {
+		t.cached = bond.cached
+	}
 }
 
 // used takes in how much of the session's prompts is cached.
@@ -444,6 +448,7 @@ func (b *book) used(l *Lease, u Usage) {
 	if l.bond.session == 0 || u.InputTokens == 0 {
 		return
 	}
+	l.bond.cached = u.CachedTokens
 	if s := b.sessions.lru.find(l.bond.session); s != nil {
 		if t := s.of(l.bond.model); t != nil && t.model == l.bond.model && t.key == l.member.key {
 			t.cached = u.CachedTokens

@@ -34,7 +34,18 @@ func newCrowd(t *testing.T) *crowd {
 // name is its caller, what stands behind an @ its model.
 func (c *crowd) call(ctx context.Context, p *Pool, name string, answers ...reply) {
 	c.t.Helper()
-	want := Want{Model: "m", Endpoint: "/v1/messages"}
+	c.want(ctx, p, name, Want{}, answers...)
+}
+
+// session starts a call of the session that is called like it.
+func (c *crowd) session(ctx context.Context, p *Pool, name string, answers ...reply) {
+	c.t.Helper()
+	c.want(ctx, p, name, Want{Session: name}, answers...)
+}
+
+func (c *crowd) want(ctx context.Context, p *Pool, name string, want Want, answers ...reply) {
+	c.t.Helper()
+	want.Model, want.Endpoint = "m", "/v1/messages"
 	if caller, _, ok := strings.Cut(name, "/"); ok {
 		want.Caller = caller
 	}

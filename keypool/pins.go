@@ -40,7 +40,7 @@ func (p *Pool) pinID(id string) (out pinID, ok bool) {
 
 // bind finds the project that alone can serve the call: that of the first of its
 // pins that is known and can be reached. It returns the session that made it.
-func (w *walk) bind() sessionID {
+func (w *walk) bind(now time.Time) sessionID {
 	b := w.pool.book
 	for _, name := range w.want.Pins {
 		id, ok := w.pool.pinID(name)
@@ -48,7 +48,7 @@ func (w *walk) bind() sessionID {
 			continue
 		}
 		p := b.pins.find(id)
-		if p == nil {
+		if p == nil || now.Sub(p.used) > pinLife {
 			continue
 		}
 		if w.bindTo(w.pool.reach(p)) {
@@ -94,12 +94,11 @@ func (w *walk) unbind(v verdict.Verdict) {
 	if w.home.bound == nil || v.Mark != verdict.NoMark || v.Reason != verdict.ModelAccess || v.Scope.Level < verdict.Project {
 		return
 	}
-	b := w.pool.book
-	b.mu.Lock()
-	b.pins.drop(w.home.pin)
-	b.mu.Unlock()
 	if w.home.pin == (pinID{}) {
 		w.want.Sealed = false
+	} else {
+		w.pool.book.pins.drop(w.home.pin)
+		w.pool.book.touch()
 	}
 	w.home.bound, w.home.pin = nil, pinID{}
 }
@@ -144,7 +143,7 @@ func (b *book) found(l *Lease, now time.Time) {
 		if !ok {
 			continue
 		}
-		if p := b.pins.find(id); p != nil {
+		if p := b.pins.find(id); p != nil && now.Sub(p.used) <= pinLife && l.pool.reach(p) != nil {
 			p.used = now // who made it stays known
 		} else {
 			b.pin(id, l, now)

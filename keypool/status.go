@@ -76,6 +76,7 @@ func (p *Pool) Status() Status {
 	s.Keys = p.view(now).keys
 	p.book.mu.Lock()
 	defer p.book.mu.Unlock()
+	p.book.sessions.expire(now, maxSessions)
 	s.Strategy, s.Affinity, s.Waiting, s.Pins = p.opts.Strategy, p.opts.Affinity, p.book.line.n, p.book.pins.len()
 	for i, m := range p.members {
 		k := &s.Keys[i]
