@@ -235,7 +235,7 @@ func (f *stateFile) restore(p, before *keypool.Pool) {
 		kept.Domains, kept.Pins = slices.Clone(s.Domains), s.Pins
 	}
 	for _, d := range s.Unused {
-		if d.Host == kept.Host {
+		if d.Host == kept.Host && f.now().Sub(d.Since) < unusedFor {
 			kept.Domains = append(kept.Domains, d.DomainState)
 		}
 	}
