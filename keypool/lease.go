@@ -43,6 +43,10 @@ func (l *Lease) Secret() string { return l.member.secret }
 // Key is the operator's name of the key.
 func (l *Lease) Key() string { return l.member.id }
 
+// Pool is whose key it is: the pool that Do was called on, or the one that has
+// succeeded it since.
+func (l *Lease) Pool() *Pool { return l.pool }
+
 // Hint is the masked secret, for logs and records only.
 func (l *Lease) Hint() string { return l.member.hint }
 

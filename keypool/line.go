@@ -83,6 +83,7 @@ type outlook struct {
 	usable bool      // some key may be asked
 	trying bool      // some key is being tried
 	at     time.Time // the soonest return by a deadline; zero: none
+	full   bool      // there was no room for one of them
 }
 
 func (w *walk) outlook(now time.Time) (o outlook) {
@@ -231,6 +232,10 @@ func (b *book) serve(c *caller, views map[class]outlook, soonest *time.Time, now
 			}
 			return true
 		case s.wait.what != nothing:
+			if v := views[q.walk.class()]; s.wait.what == room {
+				v.full = true // so that those behind it do not overtake it
+				views[q.walk.class()] = v
+			}
 			b.expect(q, s.wait, now)
 			sooner(soonest, q.wait.until)
 		default:
@@ -252,6 +257,8 @@ func (b *book) idle(q *waiter, views map[class]outlook, now time.Time) bool {
 		views[class] = v
 	}
 	switch {
+	case v.full && q.wait.what == room:
+		return true
 	case v.usable:
 		return false
 	case q.wait.what == aTrial:

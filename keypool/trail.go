@@ -14,7 +14,7 @@ const maxTrail = 256
 // request with all its calls, and for the goroutine that serves it. It holds no
 // secret, no hint and nothing a client has written.
 type Trail struct {
-	some [4]Decision // as many as a request without trouble needs, without an allocation
+	some [3]Decision // as many as a request without trouble needs, without an allocation
 	n    int         // how many of some
 	more []Decision  // all of them, once some is full
 	lost int
@@ -53,9 +53,7 @@ const (
 	WhyDenied   = "denied"    // the provider does not let it use the model or the endpoint
 	WhyScope    = "scope"     // it shares the limits, or the project, of one that was refused
 	WhyTrial    = "trial"     // another call is trying it
-	WhyBenched  = "benched"   // the operator has taken it out
 	WhyDraining = "draining"  // the operator lets it finish its sessions
-	WhyFull     = "full"      // its limits have no room for the call
 	WhyLineFull = "line_full" // too many calls wait already
 	WhyAgain    = "again"     // leased to a call that its upstream has failed before
 )
@@ -152,6 +150,8 @@ func (w *walk) skipped(m *member, r readiness, now time.Time) {
 		d.Why = WhyScope
 	case !w.admits(m):
 		d.Why = WhyModels
+	case w.drained(m):
+		d.Why = WhyDraining
 	case r == busy:
 		d.Why = WhyTrial
 	case r == blocked:

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -80,6 +81,38 @@ func (l accessLog) Finished(e *ledger.Exchange) {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))
 	}
 	l.line(e.End, level, "exchange", attrs)
+	if e.Eventful && l.Enabled(context.Background(), slog.LevelDebug) {
+		l.decisions(e)
+	}
+}
+
+// decisions tells how an exchange came to its end that took more than its first key.
+func (l accessLog) decisions(e *ledger.Exchange) {
+	told := make([]string, 0, len(e.Decisions))
+	for i := range e.Decisions {
+		d := &e.Decisions[i]
+		words := make([]string, 0, 8)
+		for _, word := range []string{d.What, d.Key, d.Action, d.Why} {
+			if word != "" {
+				words = append(words, word)
+			}
+		}
+		if d.Scope != "" {
+			words = append(words, "of "+d.Scope)
+		}
+		if d.For > 0 {
+			words = append(words, "for "+readable(d.For).String())
+		}
+		if !d.Until.IsZero() {
+			words = append(words, "until "+d.Until.UTC().Format(time.RFC3339))
+		}
+		told = append(told, strings.Join(words, " "))
+	}
+	attrs := []slog.Attr{slog.String("id", e.ID), slog.String("provider", e.Provider), slog.String("decisions", strings.Join(told, "; "))}
+	if e.Undecided > 0 {
+		attrs = append(attrs, slog.Int("left_out", e.Undecided))
+	}
+	l.line(e.End, slog.LevelDebug, "decisions", attrs)
 }
 
 // readable drops the digits of a duration that say nothing.

@@ -33,6 +33,17 @@ func TestAccessLog(t *testing.T) {
 	}
 	habit := lost
 	habit.Quiet = true
+	decided := served
+	decided.Eventful, decided.Undecided = true, 3
+	decided.Decisions = []ledger.Decision{
+		{At: start, What: "skipped", Key: "k2", Why: "unauthorized"},
+		{At: start, What: "leased", Key: "k0"},
+		{At: start, What: "verdict", Key: "k0", Action: "next_key", Why: "rate_limited", Scope: "organization", Until: start.Add(30 * time.Second), For: time.Second},
+		{At: start, What: "waited", Why: "deadline", For: 1500 * time.Millisecond},
+	}
+	const exchangeLine = "level=INFO msg=exchange id=req_kb1 status=completed code=200 provider=openai method=POST route=/v1/responses " +
+		"model=gpt-5-mini stream=true caller=alice credential=pooled attempts=2 duration=1.23ms key=k1 hint=sk-1...1111 " +
+		"input_tokens=7 output_tokens=5\n"
 	tests := []struct {
 		name     string
 		level    slog.Level
@@ -42,9 +53,7 @@ func TestAccessLog(t *testing.T) {
 	}{
 		{
 			"served", slog.LevelInfo, config.Text, served,
-			"level=INFO msg=exchange id=req_kb1 status=completed code=200 provider=openai method=POST route=/v1/responses " +
-				"model=gpt-5-mini stream=true caller=alice credential=pooled attempts=2 duration=1.23ms key=k1 hint=sk-1...1111 " +
-				"input_tokens=7 output_tokens=5\n",
+			exchangeLine,
 		},
 		{
 			"what does not apply is left out", slog.LevelInfo, config.Text, lost,
@@ -63,17 +72,33 @@ func TestAccessLog(t *testing.T) {
 			"a habit while debugging", slog.LevelDebug, config.Text, habit,
 			"level=DEBUG msg=exchange id=req_kb2 status=failed code=404 method=HEAD attempts=0 duration=1m15.123s error=\"not found\"\n",
 		},
+		{
+			"decisions", slog.LevelDebug, config.Text, decided, exchangeLine +
+				"level=DEBUG msg=decisions id=req_kb1 provider=openai decisions=\"skipped k2 unauthorized; leased k0; " +
+				"verdict k0 next_key rate_limited of organization for 1s until 2026-11-01T12:00:30Z; waited deadline for 1.5s\" left_out=3\n",
+		},
+		{"decisions are for debugging", slog.LevelInfo, config.Text, decided, exchangeLine},
+		{"no decisions where the first key served at once", slog.LevelDebug, config.Text, served, exchangeLine},
 		{"nothing below the level", slog.LevelWarn, config.Text, served, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var said bytes.Buffer
 			accessLog{newHandler(&said, tt.format, tt.level)}.Finished(&tt.exchange)
-			if diff := cmp.Diff(tt.want, string(withoutTime(said.Bytes()))); diff != "" {
+			if diff := cmp.Diff(tt.want, string(withoutTimes(said.Bytes()))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
+}
+
+// withoutTimes cuts the time off each line.
+func withoutTimes(lines []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(lines) {
+		out = append(out, withoutTime(line)...)
+	}
+	return out
 }
 
 // withoutTime cuts the time off a line of either format.

@@ -73,7 +73,8 @@ func (a *App) install(c *config.Config) error {
 			Hold: c.Stream.Hold, HoldBytes: int(c.Stream.HoldBytes), FirstEventTimeout: c.Stream.FirstEventTimeout,
 			Ping: c.Stream.Ping, IdleTimeout: c.Stream.IdleTimeout,
 		},
-		Chat: chat.New(), Responses: responses.New(), Messages: messages.New(),
+		AttemptsHeader: c.AttemptsHeader,
+		Chat:           chat.New(), Responses: responses.New(), Messages: messages.New(),
 	}
 	var routes []route.Provider
 	var infos []metrics.ProviderInfo

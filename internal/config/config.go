@@ -36,7 +36,10 @@ type Config struct {
 	DataDir string
 	// Tokens are what callers prove themselves with. None: no token is asked,
 	// and Listen is loopback.
-	Tokens    []Token
+	Tokens []Token
+	// AttemptsHeader adds to each answer how often its request was sent upstream.
+	AttemptsHeader bool
+
 	Log       Log
 	Limits    Limits
 	Stream    Stream

@@ -17,6 +17,7 @@ type (
 		Token     string            `yaml:"admin_token,omitempty"`
 		DataDir   string            `yaml:"data_dir"`
 		Tokens    []string          `yaml:"tokens"`
+		Attempts  bool              `yaml:"attempts_header,omitempty"`
 		Log       printedLog        `yaml:"log"`
 		Limits    printedLimits     `yaml:"limits"`
 		Stream    printedStream     `yaml:"stream"`
@@ -64,7 +65,7 @@ type (
 func (c *Config) WriteTo(w io.Writer) (int64, error) {
 	p := printed{
 		Listen: c.Listen, Admin: c.Admin, Token: c.AdminTokenSource, DataDir: c.DataDir,
-		Tokens: []string{}, Providers: []printedProvider{},
+		Tokens: []string{}, Providers: []printedProvider{}, Attempts: c.AttemptsHeader,
 		Log:    printedLog{Level: strings.ToLower(c.Log.Level.String()), Format: string(c.Log.Format)},
 		Limits: printedLimits{MaxBody: sizeText(c.Limits.MaxBody), MaxUpload: sizeText(c.Limits.MaxUpload)},
 		Stream: printedStream{

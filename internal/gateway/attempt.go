@@ -65,6 +65,10 @@ func (f *flow) streamed() bool { return f.framing == wire.SSE }
 // the failover loop sees of the wire.
 func (x *exchange) attempt(ctx context.Context, l *keypool.Lease) (verdict.Verdict, error) {
 	sent := time.Now()
+	x.follow(l)
+	if x.s.AttemptsHeader {
+		x.out.count(len(x.record.Attempts) + 1)
+	}
 	status, v, err := x.send(ctx, l)
 	x.record.Attempts = append(x.record.Attempts, ledger.Attempt{
 		Key: l.Key(), Hint: l.Hint(), Sent: sent, Duration: time.Since(sent),
@@ -72,6 +76,19 @@ func (x *exchange) attempt(ctx context.Context, l *keypool.Lease) (verdict.Verdi
 	})
 	x.g.o.Ledger.Attempted(&x.record, &x.record.Attempts[len(x.record.Attempts)-1])
 	return v, err
+}
+
+// follow takes the exchange over to the pool that has succeeded its own while it
+// waited, if the lease is that one's: its secrets are to be masked, too.
+func (x *exchange) follow(l *keypool.Lease) {
+	p := l.Pool()
+	if p == x.target.Pool || x.byok() {
+		return
+	}
+	t := *x.target
+	t.Masker = upstream.NewMasker(append(t.Pool.Secrets(), p.Secrets()...))
+	t.Pool = p
+	x.target = &t
 }
 
 func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v verdict.Verdict, err error) {

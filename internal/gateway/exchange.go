@@ -34,6 +34,7 @@ type exchange struct {
 	out     out
 	record  ledger.Exchange
 	tally   keypool.Tally
+	trail   keypool.Trail
 
 	body   []byte
 	buffer *upstream.Buffer // what body was read into, if its length was known
@@ -159,6 +160,7 @@ func (x *exchange) finish() {
 	x.source.stop(time.Time{})
 	x.buffer.Release()
 	x.tally.Close()
+	x.explain()
 	x.out.close()
 	x.record.End = time.Now()
 	x.record.FirstEvent = x.out.firstEvent()

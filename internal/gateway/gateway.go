@@ -28,6 +28,8 @@ type Snapshot struct {
 	Targets []*Target // by route.Match.Index
 	Limits  Limits
 	Stream  Stream
+	// AttemptsHeader tells clients how often their request was sent upstream.
+	AttemptsHeader bool
 	// Dialects by API; Opaque ones by the family whose errors they use are derived.
 	Chat, Responses, Messages dialect.Dialect
 }

@@ -53,6 +53,7 @@ type out struct {
 
 	held      []byte // whole events
 	heldSince time.Time
+	attempts  int // for the header; 0: not told
 	first     time.Time
 	lastWrite time.Time
 
@@ -213,8 +214,18 @@ func (o *out) putHead() {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // else net/http would guess one
 	}
+	if o.attempts > 0 {
+		h["X-Keybridge-Attempts"] = []string{strconv.Itoa(o.attempts)}
+	}
 	o.w.WriteHeader(o.status)
 	o.lastWrite = time.Now()
+}
+
+// count notes how many attempts the client is to be told of.
+func (o *out) count(attempts int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.attempts = attempts
 }
 
 // begin sends the head of a committed answer before its first bytes, which may be

@@ -57,6 +57,11 @@ type Exchange struct {
 
 	Attempts []Attempt
 	Turns    []llm.Turn
+	// Decisions are why it went the way it did, in order. Eventful says that they
+	// tell more than one key which served at once; Undecided, how many found no room.
+	Decisions []Decision
+	Eventful  bool
+	Undecided int
 
 	FirstEvent time.Time // the commit; zero if there was none
 	End        time.Time
@@ -74,6 +79,19 @@ type Attempt struct {
 	Status   int           // HTTP status of the upstream; 0 if it gave none
 	Action   string        // the verdict's action
 	Reason   string        // the verdict's reason, "" for success
+}
+
+// Decision is one choice that was made about an exchange: a key passed over, handed
+// out or judged, a wait, a session kept or moved, an end. Its words are of closed sets.
+type Decision struct {
+	At     time.Time
+	Key    string        // the operator's name of the key; "" if it is about no single one
+	What   string        // what was decided
+	Why    string        // "" if there is nothing to say
+	Action string        // of a verdict
+	Scope  string        // of a verdict: whom it is about
+	Until  time.Time     // how long what it says holds; zero: unknown, or it does not end by itself
+	For    time.Duration // how long it took
 }
 
 // Usage sums what the turns reported.
