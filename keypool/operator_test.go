@@ -301,3 +301,63 @@ func TestOperatorNamesAnUnknownKey(t *testing.T) {
 		t.Error("a caller's own key was drained")
 	}
 }
+
+// A draining key finishes what it has begun: its sessions, and what needs the state
+// that its project keeps. Everything else goes elsewhere.
+func TestDrainingKeyFinishesItsSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, strategy := range []Strategy{Priority, RoundRobin, LeastBusy, Weighted, Headroom} {
+			r := newRig(t)
+			p := r.pool(2, func(o *Options) { o.Strategy = strategy })
+			turn := func(session string, begins bool, pins ...string) string {
+				t.Helper()
+				key := ""
+				err := p.Do(t.Context(), Want{Model: "m", Endpoint: "e", Session: session, Begins: begins, Pins: pins}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+					key = l.Key()
+					l.Release(Usage{InputTokens: 1000, CachedTokens: 900})
+					return verdict.Success(), nil
+				})
+				if err != nil {
+					return err.Error()
+				}
+				return key
+			}
+			home := turn("old", true)
+			other := map[string]string{"k0": "k1", "k1": "k0"}[home]
+			(&Lease{pool: p, member: p.members[map[string]int{"k0": 0, "k1": 1}[home]], sent: time.Now()}).Remember("file_1")
+			if err := p.Drain(home); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if got := turn("old", false); got != home {
+					t.Errorf("%s: the session it has goes to %s", strategy, got)
+				}
+				if got := turn("new", true); got != other {
+					t.Errorf("%s: a new session goes to %s", strategy, got)
+				}
+				if got := turn("new", false); got != other {
+					t.Errorf("%s: its next turn goes to %s", strategy, got)
+				}
+				if got := turn("", false); got != other {
+					t.Errorf("%s: a call without a session goes to %s", strategy, got)
+				}
+				if got := turn("", false, "file_1"); got != home {
+					t.Errorf("%s: what needs the project's state goes to %s", strategy, got)
+				}
+			}
+			if got := turn("old", true); got != other {
+				t.Errorf("%s: a session that begins anew goes to %s", strategy, got)
+			}
+			// A session whose key is out moves; the draining one takes in nobody.
+			mustBench(t, p, other, 0)
+			if got := turn("new", false); got != withheld().Error() {
+				t.Errorf("%s: with its own key out a session goes to %s", strategy, got)
+			}
+			mustRevive(t, p, home)
+			if got := turn("new", false); got != home {
+				t.Errorf("%s: after the revival it goes to %s", strategy, got)
+			}
+			idle(t, p)
+		}
+	})
+}
