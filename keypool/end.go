@@ -68,7 +68,12 @@ func (w *walk) look(now time.Time, inLine bool) step {
 	m, trying := w.pick(now)
 	w.explained = true
 	switch {
-	case m != nil && w.crowded(m, inLine):
+	case m != nil && w.crowded(m, now, inLine):
+		if inLine {
+			if m = w.withRoom(now); m != nil {
+				return step{lease: w.lease(m, now)}
+			}
+		}
 		return step{wait: wait{room, now.Add(min(roomTick, w.mayWait()))}}
 	case m != nil:
 		return step{lease: w.lease(m, now)}
@@ -88,14 +93,24 @@ func (w *walk) look(now time.Time, inLine bool) step {
 	return w.without(now, inLine)
 }
 
-// crowded says that the call waits although a key could be asked: the limits of the
-// one that has the most to spare are known to be used up, and others wait for that
-// already.
-func (w *walk) crowded(m *member, inLine bool) bool {
-	if !inLine && w.pool.book.line.room == 0 || w.mayWait() <= 0 {
+// crowded says that the call waits although a key could be asked: it stands in line
+// with others, and the key's limits are known to be used up. One whose cooldown has
+// just ended is tried all the same: that tells.
+func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
+	if !inLine && w.pool.book.line.room == 0 || w.mayWait() <= 0 || m.ready(clip(w.want.Model), now) != free {
 		return false
 	}
 	return !inLine || w.spare(m) < 0
+}
+
+// withRoom is the first key whose limits have room for the call.
+func (w *walk) withRoom(now time.Time) *member {
+	for _, m := range w.pool.members {
+		if w.askable(m, now) && m.ready(clip(w.want.Model), now) == free && w.spare(m) >= 0 {
+			return m
+		}
+	}
+	return nil
 }
 
 // mayWait is how much longer the call may wait.
