@@ -392,8 +392,8 @@ func TestLineOverAReload(t *testing.T) {
 	})
 }
 
-// tank is a provider's rate limit: requests that come too early are refused.
-type tank struct {
+// tap is a provider's rate limit: requests that come too early are refused.
+type tap struct {
 	mu      sync.Mutex
 	size    float64
 	rate    float64 // a second
@@ -404,7 +404,7 @@ type tank struct {
 }
 
 // take answers a request after some time, with the headers that tell the limit.
-func (b *tank) take(start time.Time, takes time.Duration) (verdict.Verdict, http.Header) {
+func (b *tap) take(start time.Time, takes time.Duration) (verdict.Verdict, http.Header) {
 	b.mu.Lock()
 	now := time.Now()
 	b.level = min(b.size, b.level+b.rate*now.Sub(b.at).Seconds())
@@ -434,7 +434,7 @@ func TestLineLetsGoAsManyAsThereIsRoomFor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := coolingPool(t, newRig(t), 2, 5*time.Second, waiting(20*time.Second), func(o *Options) { o.Family, o.Strategy = verdict.OpenAI, s })
 				start := time.Now()
-				buckets := map[string]*tank{
+				buckets := map[string]*tap{
 					"k0": {size: 10, rate: 2, level: 4, at: start.Add(5 * time.Second)},
 					"k1": {size: 10, rate: 1, level: 2, at: start.Add(5 * time.Second)},
 				}
