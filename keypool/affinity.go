@@ -383,9 +383,7 @@ func (w *walk) leaves(s *stay, home *member, now time.Time) bool {
 }
 
 // fits says that the key's limits, as far as they are known, have room for the call.
-func (w *walk) fits(m *member) bool {
-	return w.pool.opts.Strategy != Headroom || w.spare(m) >= 0
-}
+func (w *walk) fits(m *member) bool { return w.spare(m) >= 0 }
 
 // worth says that to wait until a time is cheaper than to write the session's cache
 // anew with another key, that the cache will still be there, and that the call may

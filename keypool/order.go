@@ -43,7 +43,7 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 		r := free
 		if !calm {
 			r = c.ready(model, now)
-		} else if first {
+		} else if first && w.fits(c) {
 			return c, nil // no trial can be due
 		}
 		switch r {
@@ -90,34 +90,38 @@ func (w *walk) survey() {
 // choice is the best key found so far.
 type choice struct {
 	member *member
-	spare  float64 // under Headroom
+	spare  float64 // what it would have left of its limits
 }
 
-// weigh takes the key for the choice if the strategy prefers it to the one found
-// before it.
+// weigh takes the key for the choice if it has room for the call and the one found
+// before it has none, or the strategy prefers it. Of keys without room, whose provider
+// would refuse the call, it takes the one that lacks the least.
 func (w *walk) weigh(c *choice, m *member) {
-	switch w.pool.opts.Strategy {
-	case Headroom:
-		if c.member == nil {
-			c.member, c.spare = m, w.spare(m)
-			return
-		}
+	switch {
+	case c.member == nil:
+		c.member, c.spare = m, w.spare(m)
+	case w.pool.opts.Strategy == Headroom || c.spare < 0:
 		if s := w.spareAbove(m, c.spare); s > c.spare || s >= c.spare && m.key.inflight < c.member.key.inflight {
 			c.member, c.spare = m, s
 		}
-	case LeastBusy:
-		if c.member == nil || m.key.inflight < c.member.key.inflight {
-			c.member = m
-		}
-	case Weighted:
-		if c.member == nil || m.key.credit+m.weight > c.member.key.credit+c.member.weight {
-			c.member = m
-		}
-	case Priority, RoundRobin:
-		if c.member == nil {
-			c.member = m
+	case w.prefers(m, c.member):
+		if s := w.spareAbove(m, 0); s >= 0 {
+			c.member, c.spare = m, s
 		}
 	}
+}
+
+// prefers says that the strategy puts the key before one that stands before it in
+// its order.
+func (w *walk) prefers(m, than *member) bool {
+	switch w.pool.opts.Strategy {
+	case LeastBusy:
+		return m.key.inflight < than.key.inflight
+	case Weighted:
+		return m.key.credit+m.weight > than.key.credit+than.weight
+	case Priority, RoundRobin, Headroom:
+	}
+	return false
 }
 
 // pay counts a turn of smooth weighted round robin: each usable key gains its
@@ -126,7 +130,7 @@ func (w *walk) weigh(c *choice, m *member) {
 func (w *walk) pay(turn *member, now time.Time) {
 	model := clip(w.want.Model)
 	for _, m := range w.pool.members {
-		if m == turn || w.askable(m, now) && m.ready(model, now) <= halfOpen {
+		if m == turn || w.askable(m, now) && m.ready(model, now) <= halfOpen && w.fits(m) {
 			m.key.credit += m.weight
 			turn.key.credit -= m.weight
 		}
