@@ -64,6 +64,7 @@ type BlockState struct {
 	Every     time.Duration  `json:"every_ns,omitempty"`  // between tries before the end
 	Length    time.Duration  `json:"length_ns,omitempty"` // of the last cooldown for which no end was stated
 	Failures  int            `json:"failures,omitempty"`  // of probes and tries
+	Early     time.Duration  `json:"early_ns,omitempty"`  // how long stated deadlines have been too early
 }
 
 // maxReason bounds a word that a state file may hold.
@@ -170,7 +171,7 @@ func (d *domain) save() DomainState {
 }
 
 func (b *block) save(success time.Time) (s BlockState, ok bool) {
-	s = BlockState{Length: b.length, Failures: b.probes}
+	s = BlockState{Length: b.length, Failures: b.probes, Early: b.wrong}
 	if !b.open && success.After(b.recovered) {
 		s.Failures = 0 // it has really served since it was last revived
 	}
@@ -259,7 +260,7 @@ func (d *domain) restore(s *DomainState, now time.Time) {
 // restore opens the block as it was. What the file says is bounded: it may have been
 // edited, and the clock set.
 func (b *block) restore(s BlockState, now time.Time) {
-	b.length, b.probes = min(max(s.Length, 0), maxBackoff), min(max(s.Failures, 0), 64)
+	b.length, b.probes, b.wrong = min(max(s.Length, 0), maxBackoff), min(max(s.Failures, 0), 64), min(max(s.Early, 0), implausible)
 	if !s.Out || !s.Permanent && s.Until.IsZero() || len(s.Reason) > maxReason {
 		return
 	}

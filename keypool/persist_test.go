@@ -142,6 +142,27 @@ func TestBackoffOutlivesARestart(t *testing.T) {
 	})
 }
 
+// A provider that says "in a second" for hours is not believed any more after a restart either.
+func TestDistrustOutlivesARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		p := r.pool(1)
+		asked := 0
+		begin := time.Now()
+		for time.Since(begin) < 8*time.Hour {
+			_, _ = do(t, p, Want{}, script{"k0": {limited(time.Second)}})
+			asked++
+			time.Sleep(time.Until(p.Status().Keys[0].Until))
+			if asked%5 == 0 {
+				p = r.restarted(p, 1)
+			}
+		}
+		if asked > 60 {
+			t.Errorf("asked %d times in 8 hours", asked)
+		}
+	})
+}
+
 func TestProbesGoOnAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
