@@ -4,6 +4,8 @@
 package dialect
 
 import (
+	"time"
+
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
@@ -13,6 +15,21 @@ import (
 type Peeked struct {
 	Model  string
 	Stream bool
+
+	// Session is what the body calls the conversation, Signal where it says so. It is
+	// the client's word: unique to nobody.
+	Session string
+	Signal  Signal
+	// Pins are the ids of what the provider keeps that the request names, those of
+	// earlier answers first.
+	Pins []string
+	// Sealed says that the body holds what only the organization that made it can
+	// read, Unkept that the provider is asked not to keep the answer.
+	Sealed, Unkept bool
+	CacheLife      time.Duration // how long the prompt is to be kept cached; zero: it does not say
+	Tokens         int64         // an estimate of the prompt's
+
+	system, turns []byte // of the body
 }
 
 // Kind is what an event means to the gate that stands before the client.

@@ -15,20 +15,24 @@ func Opaque(errors Dialect) Dialect { return opaque{errors} }
 
 type opaque struct{ errors Dialect }
 
-// Peek reads the model of a JSON object that names exactly one; else it is "".
+// Peek reads the model of a JSON object that names exactly one, else it is "", and
+// what the request belongs to.
 func (opaque) Peek(body []byte) (Peeked, error) {
-	var p Peeked
-	models := 0
-	err := Walk(body, func(name, value []byte, at int) error {
+	models, model := 0, ""
+	p, err := look(body, func(name, value []byte, at int) error {
 		if member(name) == "model" {
 			models++
-			p.Model, _ = modelOf(value, at) // "" if it is none
+			model, _ = modelOf(value, at) // "" if it is none
 		}
 		return nil
 	})
-	if err != nil || models > 1 {
+	if err != nil {
 		return Peeked{}, nil //nolint:nilerr // whatever the body is, it passes
 	}
+	if models == 1 {
+		p.Model = model
+	}
+	p.system, p.turns = nil, nil // what is no conversation begins none
 	return p, nil
 }
 

@@ -15,28 +15,29 @@ import (
 // model is left to the provider to complain about. Its errors are of code
 // BadRequest and say where and what to do.
 func Peek(body []byte) (Peeked, error) {
-	var p Peeked
-	var model, stream bool
-	err := Walk(body, func(name, value []byte, at int) (err error) {
-		switch member(name) {
+	var name string
+	var streams, model, stream bool
+	p, err := look(body, func(n, value []byte, at int) (err error) {
+		switch member(n) {
 		case "model":
 			if model {
 				return refuse(at, `"model" stands twice: send it once`)
 			}
 			model = true
-			p.Model, err = modelOf(value, at)
+			name, err = modelOf(value, at)
 		case "stream":
 			if stream {
 				return refuse(at, `"stream" stands twice: send it once`)
 			}
 			stream = true
-			p.Stream, err = streamOf(value, at)
+			streams, err = streamOf(value, at)
 		}
 		return err
 	})
 	if err != nil {
 		return Peeked{}, err
 	}
+	p.Model, p.Stream = name, streams
 	return p, nil
 }
 

@@ -20,6 +20,11 @@ const maxDepth = 10_000
 // code BadRequest and name the byte; member's end the pass and are returned.
 func Walk(body []byte, member func(name, value []byte, at int) error) error {
 	w := walker{body: body}
+	return w.members(member)
+}
+
+func (w *walker) members(member func(name, value []byte, at int) error) error {
+	body := w.body
 	i := skipSpace(body, 0)
 	if i == len(body) {
 		return fault.New(fault.BadRequest, "the body is empty: send a JSON object")
@@ -69,6 +74,9 @@ func bad(at int, format string, args ...any) error {
 type walker struct {
 	body []byte
 	open [(maxDepth + 63) / 64]uint64 // one bit for each open bracket: set for a brace
+	// peeks says that peeked is told of the strings between brackets that may matter.
+	peeks  bool
+	peeked Peeked
 }
 
 // end checks that only space follows the object.
@@ -125,7 +133,7 @@ func (w *walker) value(i int) (from, to int, err error) {
 // nested returns the end of the object or array that begins at i.
 func (w *walker) nested(i int) (int, error) {
 	b := w.body
-	start := i
+	start, foreign := i, maxDepth // within brackets deeper than foreign nothing is told of
 	for depth := 0; ; {
 		i = nextStructural(b, i)
 		if i == len(b) {
@@ -136,6 +144,9 @@ func (w *walker) nested(i int) (int, error) {
 			end := stringEnd(b, i)
 			if end < 0 {
 				return 0, unclosed(i)
+			}
+			if w.peeks && worth(end-i-2) && depth <= foreign && w.peeked.nested(b, i, end) {
+				foreign = depth
 			}
 			i = end
 			continue
@@ -155,6 +166,9 @@ func (w *walker) nested(i int) (int, error) {
 			}
 			if depth == 0 {
 				return i + 1, nil
+			}
+			if depth == foreign {
+				foreign = maxDepth
 			}
 		}
 		i++

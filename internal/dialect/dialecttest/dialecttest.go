@@ -271,8 +271,8 @@ func (s Suite) errors(t *testing.T) {
 func (s Suite) peek(t *testing.T) {
 	t.Parallel()
 	got, err := s.Dialect.Peek([]byte(`{"stream": true, "messages": [{"model": "x"}], "model": "m-1"}`))
-	if want := (dialect.Peeked{Model: "m-1", Stream: true}); err != nil || got != want {
-		t.Errorf("%+v, %v, want %+v", got, err, want)
+	if err != nil || got.Model != "m-1" || !got.Stream {
+		t.Errorf("%+v, %v, want a stream of m-1", got, err)
 	}
 	for _, body := range []string{"", "[]", `{"model":"a","model":"b"}`, `{"model":""}`, `{"model":["a"]}`, `{"stream":1}`, `{"model":"a"`} {
 		var f *fault.Error
