@@ -46,6 +46,12 @@ type rig struct {
 // configuration.
 func newRig(t testing.TB, provider string, n int, settings string) *rig {
 	t.Helper()
+	return newRigWith(t, provider, n, settings, "")
+}
+
+// newRigWith is newRig with more lines of the provider's own settings.
+func newRigWith(t testing.TB, provider string, n int, settings, more string) *rig {
+	t.Helper()
 	r := &rig{provider: provider, journal: &journal{}, log: &buffer{}, front: testkit.NewListener()}
 	var config strings.Builder
 	config.WriteString(settings)
@@ -58,8 +64,8 @@ providers:
     base_url: http://upstream.test/%s
     strategy: priority
     probe: off
-    keys:
-`, gatewayAddress, adminAddress, provider, provider, base(provider))
+%s    keys:
+`, gatewayAddress, adminAddress, provider, provider, base(provider), more)
 	for i := range n {
 		k := simulator.Key{
 			Provider: provider, Name: fmt.Sprintf("k%d", i), Secret: fmt.Sprintf("sk-secret-of-key-%d-%s-%04d", i, provider, 1000+i),

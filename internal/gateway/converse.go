@@ -24,7 +24,7 @@ func (x *exchange) converse(pool *keypool.Pool) {
 		x.refuse(f)
 		return
 	}
-	want := keypool.Want{Model: x.record.Model, Endpoint: x.match.Route, Tally: &x.tally, Trail: &x.trail}
+	want := keypool.Want{Model: x.record.Model, Endpoint: x.match.Route, Caller: x.record.Principal.Name, Tally: &x.tally, Trail: &x.trail}
 	for {
 		if err := pool.Do(x.r.Context(), want, x.attempt); err != nil {
 			x.conclude(err)
