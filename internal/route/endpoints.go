@@ -14,12 +14,13 @@ const (
 	del
 )
 
-// traits is what a POST to an endpoint may be done with.
+// traits is what an endpoint is for, and what may be done with a POST to it.
 type traits uint8
 
 const (
 	infer  traits = 1 << iota // nothing is created: may be sent twice
 	upload                    // bodies beyond the usual limit are its purpose
+	keep                      // it is about what the provider keeps, whose id stands first in the path
 )
 
 // endpoint is one row of what is served. The pattern is written as clients of the
@@ -37,27 +38,27 @@ var openAI = index([]endpoint{ //nolint:gochecknoglobals // a constant table
 	{"/v1/responses", post, Responses, infer},
 	{"/v1/responses/input_tokens", post, Opaque, infer},
 	{"/v1/responses/compact", post, Opaque, infer},
-	{"/v1/responses/{id}", get | del, Opaque, 0},
-	{"/v1/responses/{id}/cancel", post, Opaque, 0},
-	{"/v1/responses/{id}/input_items", get, Opaque, 0},
-	{"/v1/conversations", post, Opaque, 0},
-	{"/v1/conversations/{id}", get | post | del, Opaque, 0},
-	{"/v1/conversations/{id}/items", get | post, Opaque, 0},
-	{"/v1/conversations/{id}/items/{id}", get | del, Opaque, 0},
+	{"/v1/responses/{id}", get | del, Opaque, keep},
+	{"/v1/responses/{id}/cancel", post, Opaque, keep},
+	{"/v1/responses/{id}/input_items", get, Opaque, keep},
+	{"/v1/conversations", post, Opaque, keep},
+	{"/v1/conversations/{id}", get | post | del, Opaque, keep},
+	{"/v1/conversations/{id}/items", get | post, Opaque, keep},
+	{"/v1/conversations/{id}/items/{id}", get | del, Opaque, keep},
 	{"/v1/models", get, Opaque, 0},
 	{"/v1/models/{id}", get | del, Opaque, 0},
 	{"/v1/embeddings", post, Opaque, infer},
 	{"/v1/moderations", post, Opaque, infer},
-	{"/v1/files", get | post, Opaque, upload},
-	{"/v1/files/{id}", get | del, Opaque, 0},
-	{"/v1/files/{id}/content", get, Opaque, 0},
-	{"/v1/uploads", post, Opaque, 0},
-	{"/v1/uploads/{id}/parts", post, Opaque, upload},
-	{"/v1/uploads/{id}/complete", post, Opaque, 0},
-	{"/v1/uploads/{id}/cancel", post, Opaque, 0},
-	{"/v1/batches", get | post, Opaque, 0},
-	{"/v1/batches/{id}", get, Opaque, 0},
-	{"/v1/batches/{id}/cancel", post, Opaque, 0},
+	{"/v1/files", get | post, Opaque, upload | keep},
+	{"/v1/files/{id}", get | del, Opaque, keep},
+	{"/v1/files/{id}/content", get, Opaque, keep},
+	{"/v1/uploads", post, Opaque, keep},
+	{"/v1/uploads/{id}/parts", post, Opaque, upload | keep},
+	{"/v1/uploads/{id}/complete", post, Opaque, keep},
+	{"/v1/uploads/{id}/cancel", post, Opaque, keep},
+	{"/v1/batches", get | post, Opaque, keep},
+	{"/v1/batches/{id}", get, Opaque, keep},
+	{"/v1/batches/{id}/cancel", post, Opaque, keep},
 	{"/v1/images/generations", post, Opaque, 0},
 	{"/v1/images/edits", post, Opaque, upload},
 	{"/v1/images/variations", post, Opaque, upload},
@@ -70,15 +71,15 @@ var openAI = index([]endpoint{ //nolint:gochecknoglobals // a constant table
 var anthropic = index([]endpoint{ //nolint:gochecknoglobals // a constant table
 	{"/v1/messages", post, Messages, infer},
 	{"/v1/messages/count_tokens", post, Opaque, infer},
-	{"/v1/messages/batches", get | post, Opaque, upload},
-	{"/v1/messages/batches/{id}", get | del, Opaque, 0},
-	{"/v1/messages/batches/{id}/cancel", post, Opaque, 0},
-	{"/v1/messages/batches/{id}/results", get, Opaque, 0},
+	{"/v1/messages/batches", get | post, Opaque, upload | keep},
+	{"/v1/messages/batches/{id}", get | del, Opaque, keep},
+	{"/v1/messages/batches/{id}/cancel", post, Opaque, keep},
+	{"/v1/messages/batches/{id}/results", get, Opaque, keep},
 	{"/v1/models", get, Opaque, 0},
 	{"/v1/models/{id}", get, Opaque, 0},
-	{"/v1/files", get | post, Opaque, upload},
-	{"/v1/files/{id}", get | del, Opaque, 0},
-	{"/v1/files/{id}/content", get, Opaque, 0},
+	{"/v1/files", get | post, Opaque, upload | keep},
+	{"/v1/files/{id}", get | del, Opaque, keep},
+	{"/v1/files/{id}/content", get, Opaque, keep},
 })
 
 // catalogue holds the endpoints of one API by their first segment after /v1, in

@@ -55,6 +55,23 @@ func segmentFlaw(segment string) string {
 	return ""
 }
 
+// firstID is what stands in a path where its pattern has the first {id}.
+func firstID(pattern, path string) string {
+	for pattern != "" && path != "" {
+		var want, got string
+		want, pattern = cutSegment(pattern)
+		got, path = cutSegment(path)
+		if want != "{id}" {
+			continue
+		}
+		if decoded, err := url.PathUnescape(got); err == nil {
+			return decoded
+		}
+		return got
+	}
+	return ""
+}
+
 // upgrades says whether the request asks for a WebSocket.
 func upgrades(h http.Header) bool {
 	for _, v := range h["Upgrade"] {

@@ -52,6 +52,10 @@ type Match struct {
 	Idempotent bool
 	// Upload means that a body beyond the usual limit may be streamed through.
 	Upload bool
+	// Keeps means that the request is about what the provider keeps, such as a file.
+	// ID is the thing's, as it stands in the path; "" if the path names none.
+	Keeps bool
+	ID    string
 	// Quiet marks the 404 of a client's habit (a warm-up, telemetry), not a mistake
 	// that anybody should read about in the log.
 	Quiet bool
@@ -192,6 +196,9 @@ func (m Match) at(e *endpoint, name, path string) (Match, *fault.Error) {
 	m.Idempotent = asked == get
 	m.Inference = asked == post && e.traits&infer != 0
 	m.Upload = asked == post && e.traits&upload != 0
+	if m.Keeps = e.traits&keep != 0; m.Keeps {
+		m.ID = firstID(e.pattern, path)
+	}
 	return m, nil
 }
 

@@ -120,6 +120,7 @@ func TestServed(t *testing.T) {
 				Provider: tt.provider, Index: 1, Family: verdict.OpenAI, API: tt.api, Route: tt.route, Path: tt.path,
 				Inference: tt.how == infers, Idempotent: tt.how == reads, Upload: tt.how == uploads,
 			}
+			want.Keeps, want.ID = kept(tt.path)
 			if tt.provider == anth {
 				want.Index, want.Family, want.Path = 2, verdict.Anthropic, "/v1"+tt.path
 			}
@@ -146,6 +147,30 @@ func TestServed(t *testing.T) {
 					t.Errorf("%s %s: the test covers %v of %v", provider, e.pattern, covered[provider+e.pattern], e.methods)
 				}
 			}
+		}
+	}
+}
+
+// kept says whether a path is of something that the provider keeps, and its id.
+func kept(path string) (bool, string) {
+	for _, head := range []string{"/conversations", "/files", "/uploads", "/batches", "/messages/batches", "/responses"} {
+		rest, ok := strings.CutPrefix(path, head)
+		if !ok || rest == "" && head == "/responses" || rest == "/input_tokens" || rest == "/compact" {
+			continue
+		}
+		id, _, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+		return true, id
+	}
+	return false, ""
+}
+
+func TestIDOfWhatIsKept(t *testing.T) {
+	for target, want := range map[string]string{
+		"/v1/files/file-1/content": "file-1", "/openai/v1/conversations/conv_1/items/msg_1": "conv_1", "/v1/files/a%2Fb%20c": "a/b c",
+		"/anthropic/v1/messages/batches/msgbatch_1/results": "msgbatch_1", "/v1/files": "", "/v1/models/gpt-5": "",
+	} {
+		if m, f := table.Match(request(t, "GET", target)); f != nil || m.ID != want {
+			t.Errorf("%s: id %q, %v, want %q", target, m.ID, f, want)
 		}
 	}
 }
