@@ -157,7 +157,7 @@ func TestDistrustOutlivesARestart(t *testing.T) {
 				p = r.restarted(p, 1)
 			}
 		}
-		if asked > 60 {
+		if asked > 100 { // 78 without a restart, thousands if each began anew
 			t.Errorf("asked %d times in 8 hours", asked)
 		}
 	})
