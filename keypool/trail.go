@@ -159,14 +159,19 @@ func (w *walk) skipped(m *member, r readiness, now time.Time) {
 	default:
 		d.Why = WhyDenied
 	}
-	if w.explained {
-		for _, known := range t.Decisions()[min(w.begun, len(t.Decisions())):] {
-			if known.What == Skipped && known.Key == d.Key && known.Why == d.Why && known.Until.Equal(d.Until) {
-				return
-			}
+	if !w.explained || !t.has(&d, w.begun) {
+		t.Add(d)
+	}
+}
+
+// has says that a decision is in the trail already, from a place on.
+func (t *Trail) has(d *Decision, from int) bool {
+	for _, known := range t.Decisions()[min(from, len(t.Decisions())):] {
+		if known.What == d.What && known.Key == d.Key && known.Why == d.Why && known.Until.Equal(d.Until) {
+			return true
 		}
 	}
-	t.Add(d)
+	return false
 }
 
 // why is what keeps the key out for the model the longest.

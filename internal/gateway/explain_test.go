@@ -24,6 +24,7 @@ func TestDecisionsAndAttemptsHeader(t *testing.T) {
 		w.Header().Set("Retry-After", "30")
 		jsonAnswer(w, 429, `{"error":{"type":"rate_limit_exceeded","message":"slow down"}}`)
 	}
+	own := []string{"X-Keybridge-Token", "any", "Authorization", "Bearer sk-own-0123456789"}
 	for _, tt := range []struct {
 		name      string
 		tell      bool
@@ -57,8 +58,8 @@ func TestDecisionsAndAttemptsHeader(t *testing.T) {
 			429, "2", true, "leased k0; verdict k0 next_key rate_limited; leased k1; verdict k1 next_key rate_limited; exhausted rate_limited",
 		},
 		{
-			"a caller's own key", true, []string{"X-Keybridge-Token", "any", "Authorization", "Bearer sk-own-0123456789"},
-			func(w http.ResponseWriter, _ string) { limited(w) }, 429, "1", false, "",
+			"a caller's own key", true, own, func(w http.ResponseWriter, _ string) { limited(w) },
+			429, "1", false, "",
 		},
 		{
 			"not told unless asked for", false, nil, func(w http.ResponseWriter, _ string) { jsonAnswer(w, 200, completion) },
