@@ -29,6 +29,7 @@ type flow struct {
 	cut      error        // what the body has ended with already
 	cause    func() error // why its context ended
 	cancel   context.CancelCauseFunc
+	keeper   keeper
 }
 
 // Wait is called before Read: the client gets what there is before the upstream is
@@ -123,6 +124,7 @@ func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v ve
 		v, err = x.gate(ctx, f, late)
 	}
 	if err == nil {
+		x.turned(f)
 		x.flow = f
 		x.closeAttempts(len(x.opened) - 1)
 	}
@@ -197,6 +199,7 @@ func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lea
 		f.framing = wire.FramingOf(resp.Header.Get("Content-Type"))
 	}
 	if f.framing == wire.Opaque {
+		x.keeps(f)
 		f.observer = dialect.Opaque(x.dialect).Observe()
 	}
 	f.reader = wire.NewReader(f.framing, f)

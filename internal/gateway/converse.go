@@ -18,18 +18,18 @@ var errUpstream = errors.New("the upstream reported an error in its answer")
 
 // converse runs the turns of a conversation, each its own call over the pool, until
 // one asks for no central tool. Without tools that is the first.
-func (x *exchange) converse(pool *keypool.Pool) {
+func (x *exchange) converse(pool *keypool.Pool, want keypool.Want) {
 	mine, f := x.offer()
 	if f != nil {
 		x.refuse(f)
 		return
 	}
-	want := keypool.Want{Model: x.record.Model, Endpoint: x.match.Route, Caller: x.record.Principal.Name, Tally: &x.tally, Trail: &x.trail}
 	for {
 		if err := pool.Do(x.r.Context(), want, x.attempt); err != nil {
 			x.conclude(err)
 			return
 		}
+		want.Begins = false
 		turn, f := x.relay()
 		if x.gone() {
 			return
@@ -113,7 +113,8 @@ func (x *exchange) relay() (llm.Turn, *fault.Error) {
 	defer func() {
 		f.reader.Release()
 		turn := f.observer.Turn()
-		f.lease.Release(keypool.Usage{InputTokens: turn.Usage.Input + turn.Usage.CacheRead + turn.Usage.CacheWrite, OutputTokens: turn.Usage.Output})
+		x.turned(f)
+		f.lease.Release(x.used(f))
 		if x.match.Bridged() {
 			x.record.Turns = append(x.record.Turns, turn)
 		}
@@ -122,6 +123,7 @@ func (x *exchange) relay() (llm.Turn, *fault.Error) {
 	for err == nil {
 		var ev wire.Event
 		if ev, err = f.reader.Next(); err == nil {
+			f.see(ev.Raw)
 			x.forward(f, ev, f.observer.Event(ev))
 		}
 	}

@@ -41,6 +41,7 @@ type exchange struct {
 	upload *upload          // set instead of body: may be sent once
 	source patient          // reads the client's body
 	flow   *flow            // the last answer that was committed
+	unkept bool             // the provider is asked not to keep the answer
 	tooler dialect.Tooler
 	opened []opened // what the attempts left open
 	abort  bool     // the started answer must not look complete
@@ -101,7 +102,8 @@ func (x *exchange) serve() {
 		x.refuse(f)
 		return
 	}
-	x.converse(pool)
+	x.unkept = peeked.Unkept
+	x.converse(pool, x.want(pool, &peeked))
 }
 
 // refuse answers with an error of the gateway, in the caller's dialect: an HTTP

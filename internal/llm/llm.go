@@ -30,13 +30,16 @@ func (u Usage) Total() int64 { return u.Input + u.CacheRead + u.CacheWrite + u.O
 // Turn is what an observer has learned of one model answer so far. It is valid
 // at any moment of the answer, also of one that was cut off.
 type Turn struct {
-	ID       string // the provider's id of the answer
-	Model    string // the model the provider says answered
-	Stop     string // the provider's stop or finish reason, in its own word
-	Usage    Usage
-	Reported bool // the provider has reported a usage at all
-	Complete bool // the answer may end here: its terminal event (or the whole JSON body) has been seen
-	Calls    []ToolCall
+	ID string // the provider's id of the answer
+	// Container is the provider's id of what the answer's tools ran in, for requests
+	// that go on there; "" if there is none.
+	Container string
+	Model     string // the model the provider says answered
+	Stop      string // the provider's stop or finish reason, in its own word
+	Usage     Usage
+	Reported  bool // the provider has reported a usage at all
+	Complete  bool // the answer may end here: its terminal event (or the whole JSON body) has been seen
+	Calls     []ToolCall
 }
 
 // ToolCall is one call of a tool the model asked for.

@@ -87,6 +87,8 @@ var openAILines = []line{
 	{"image policy", OpenAI, 400, nil, `{"error":{"message":"Your request was rejected.","type":"invalid_request_error","param":null,"code":"content_policy_violation"}}`, stop(Request)},
 	{"foreign reasoning", OpenAI, 400, nil, `{"error":{"message":"The encrypted content gAAA... could not be verified.","type":"invalid_request_error","param":null,"code":"invalid_encrypted_content"}}`, pass(Organization, ModelAccess)},
 	{"foreign response", OpenAI, 400, nil, `{"error":{"message":"Previous response with id 'resp_1' not found.","type":"invalid_request_error","param":"previous_response_id","code":"previous_response_not_found"}}`, pass(Project, ModelAccess)},
+	{"foreign file", OpenAI, 404, nil, `{"error":{"message":"No such File object: file-1","type":"invalid_request_error","param":"id","code":null}}`, pass(Project, ModelAccess)},
+	{"foreign batch", OpenAI, 404, nil, `{"error":{"message":"No batch found with id 'batch_1'.","type":"invalid_request_error","param":null,"code":null}}`, pass(Project, ModelAccess)},
 	{"foreign item", OpenAI, 404, nil, `{"error":{"message":"Item with id 'rs_1' not found.","type":"invalid_request_error","param":"input","code":null}}`, pass(Project, ModelAccess)},
 	{"wrong region", OpenAI, 400, nil, `{"error":{"message":"Use the regional host.","type":"invalid_request_error","param":null,"code":"data_residency_mismatch"}}`, stop(Request)},
 	{"validation", OpenAI, 400, nil, `{"error":{"message":"Invalid service_tier argument","type":"invalid_request_error","param":"service_tier","code":"unsupported_value"}}`, stop(Request)},

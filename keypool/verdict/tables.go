@@ -42,6 +42,7 @@ var openAIRows = []row{
 	{on: on(404), says: says(`^the model .* does not exist\b`), then: deny(Scope{Level: Project, Model: true})},
 	{on: on(400, 404), names: names("previous_response_not_found"), then: pass(Project, ModelAccess)},
 	{on: on(400, 404), says: says(`\bwith id '[^']*' not found\b`), then: pass(Project, ModelAccess)},
+	{on: on(404), says: says(`^no such \w+ object:|^no \w+ found with id '`), then: pass(Project, ModelAccess)},
 	{on: on(400), names: names("invalid_encrypted_content"), then: pass(Organization, ModelAccess)},
 
 	// Limits and money.

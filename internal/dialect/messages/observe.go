@@ -90,6 +90,8 @@ func (o *observer) message(data []byte) (failed bool, err error) {
 			o.turn.Model = dialect.Text(value)
 		case "stop_reason":
 			o.turn.Stop = dialect.Text(value)
+		case "container":
+			o.turn.Container = gjson.GetBytes(value, "id").Str
 		case "usage":
 			o.usage.update(gjson.ParseBytes(value))
 		case "type":
@@ -105,6 +107,9 @@ func (o *observer) message(data []byte) (failed bool, err error) {
 func (o *observer) delta(data []byte) {
 	if stop := gjson.GetBytes(data, "delta.stop_reason").Str; stop != "" {
 		o.turn.Stop = stop
+	}
+	if id := gjson.GetBytes(data, "delta.container.id").Str; id != "" {
+		o.turn.Container = id
 	}
 	o.usage.update(gjson.GetBytes(data, "usage"))
 }
