@@ -110,7 +110,7 @@ func (p *Pool) hand(id, did string, do func(m *member, now time.Time) []slog.Att
 	b.mu.Unlock()
 	p.report(events)
 	attrs = append([]slog.Attr{slog.String("key", m.id), slog.String("hint", m.hint)}, attrs...)
-	p.log.LogAttrs(context.Background(), slog.LevelInfo, did, attrs...) // the operator's own doing belongs to no request
+	p.log.LogAttrs(context.Background(), slog.LevelInfo, did, attrs...) //nolint:sloglint // one of three literals; it belongs to no request
 	return back, nil
 }
 

@@ -226,8 +226,8 @@ func (s *DomainState) id(host string) (id domainID, ok bool) {
 			continue
 		}
 		if level == verdict.Key {
-			print, err := hex.DecodeString(s.Name)
-			return domainID{level, s.Name}, err == nil && len(print) == len(fingerprint{})
+			sum, err := hex.DecodeString(s.Name)
+			return domainID{level, s.Name}, err == nil && len(sum) == len(fingerprint{})
 		}
 		return domainID{level, host + "\x00" + s.Name}, s.Name != ""
 	}

@@ -33,7 +33,7 @@ func (r *rig) restarted(old *Pool, n int, with ...func(*Options)) *Pool {
 		}
 	}
 	var s PoolState
-	if err := json.Unmarshal(kept, &s); err != nil {
+	if err = json.Unmarshal(kept, &s); err != nil {
 		r.t.Fatal(err)
 	}
 	r.log.Reset()

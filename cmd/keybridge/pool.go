@@ -58,7 +58,7 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	var body []byte
-	print := printAction
+	show := printAction
 	switch words := strings.Fields(command); words[1] {
 	case "revive":
 		body, err = o.act(ctx, c.Revive, "revive", "")
@@ -72,17 +72,14 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 		body, err = o.act(ctx, c.Drain, "drain", "")
 	case "reload":
 		body, err = o.ask(ctx, http.MethodPost, "/-/reload")
-		print = func(w io.Writer, body []byte, _ time.Time) error {
-			_, err := w.Write(body)
-			return err
-		}
+		show = printText
 	default:
 		path := "/pools"
 		if c.Show.Provider != "" {
 			path += "/" + url.PathEscape(c.Show.Provider)
 		}
 		body, err = o.ask(ctx, http.MethodGet, path)
-		print = printPools
+		show = printPools
 	}
 	switch {
 	case err != nil:
@@ -91,7 +88,7 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 		_, err = p.stdout.Write(body)
 		return err
 	}
-	return print(p.stdout, body, time.Now())
+	return show(p.stdout, body, time.Now())
 }
 
 // operator asks the operator's side of a gateway.
@@ -189,6 +186,11 @@ type (
 		Max, Estimate int64
 	}
 )
+
+func printText(w io.Writer, body []byte, _ time.Time) error {
+	_, err := w.Write(body)
+	return err
+}
 
 func printPools(w io.Writer, body []byte, now time.Time) error {
 	var all struct {

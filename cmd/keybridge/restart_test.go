@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,7 +115,7 @@ func TestKillAndRestart(t *testing.T) {
 	t.Parallel()
 	const keys = 8
 	dir := t.TempDir()
-	sim := startProcess(t, dir, "simulate", "--listen", "127.0.0.1:0", "--keys", fmt.Sprint(keys))
+	sim := startProcess(t, dir, "simulate", "--listen", "127.0.0.1:0", "--keys", strconv.Itoa(keys))
 	var config strings.Builder
 	fmt.Fprintf(&config, "data_dir: data\nproviders:\n  - name: openai\n    kind: openai\n    base_url: http://%s/openai/v1\n    strategy: round_robin\n    probe: off\n    keys:\n", sim.address)
 	for i := range keys {

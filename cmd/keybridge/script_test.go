@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -45,7 +45,7 @@ func scriptStart(ts *testscript.TestScript, _ bool, args []string) {
 		_ = cmd.Wait()
 		ts.Logf("[log of %s]\n%s", name, <-said)
 	})
-	ts.Setenv(name+"_pid", fmt.Sprint(cmd.Process.Pid))
+	ts.Setenv(name+"_pid", strconv.Itoa(cmd.Process.Pid))
 	greeting := bufio.NewReader(out)
 	for {
 		line, err := greeting.ReadString('\n')
@@ -84,7 +84,7 @@ func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
 	defer resp.Body.Close()
 	said, err := io.ReadAll(resp.Body)
 	ts.Check(err)
-	if fmt.Sprint(resp.StatusCode) != args[0] {
+	if strconv.Itoa(resp.StatusCode) != args[0] {
 		ts.Fatalf("%s: status %d, want %s: %s", args[1], resp.StatusCode, args[0], said)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // lockFile takes the lock that a process keeps until it ends, however it ends.
 func lockFile(path string) (io.Closer, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // in the operator's data_dir
 	if err != nil {
 		return nil, err
 	}

@@ -375,7 +375,7 @@ func (f *stateFile) replace() error {
 }
 
 func writeFile(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // in the operator's data_dir
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,30 @@ var verdictMutants = []mutant{
 //nolint:gochecknoglobals // a constant table
 var poolMutants = []mutant{
 	{
+		"a benched key is probed", "keypool/probe.go",
+		"if m.key.bench.inForce(now) {",
+		"if false && m.key.bench.inForce(now) {",
+		"keypool TestBenchedKeyIsNeitherProbedNorTried",
+	},
+	{
+		"a draining key takes new sessions", "keypool/operator.go",
+		"return m.key.draining && !w.keeps(m)",
+		"return false && !w.keeps(m)",
+		"keypool TestDrainingKeyFinishesItsSessions",
+	},
+	{
+		"an operator's revival leaves the key's organization out", "keypool/operator.go",
+		"if d != nil {",
+		"if d != nil && d.level == verdict.Key {",
+		"keypool TestReviveEndsWhatKeepsTheKeyOut",
+	},
+	{
+		"a restart makes deadlines begin anew", "keypool/persist.go",
+		"b.since, b.until, b.tryAt, b.probeAt = past(s.Since, now), s.Until, s.NextTry, s.NextProbe",
+		"b.since, b.until, b.tryAt, b.probeAt = past(s.Since, now), now.Add(s.Until.Sub(s.Since)), s.NextTry, s.NextProbe",
+		"keypool TestRestart",
+	},
+	{
 		"an extended cooldown counts as a transition", "keypool/state.go",
 		"if was == is {",
 		"if was == is && is != Temporary {",

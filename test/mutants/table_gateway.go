@@ -204,9 +204,33 @@ var gatewayMutants = []mutant{
 	},
 	{
 		"a reload starts with unknown keys", "internal/app/snapshot.go",
-		"t.Pool.Adopt(old.Pool)",
-		"_ = old.Pool",
+		"t.Pool.Adopt(before[t.Name])",
+		"_ = before[t.Name]",
 		"internal/app TestReloadKeepsTheHealthOfTheKeys",
+	},
+	{
+		"a restart starts with unknown keys", "internal/app/snapshot.go",
+		"a.state.restore(t.Pool, before[t.Name])",
+		"_ = before[t.Name]",
+		"internal/app TestKilledGatewayKeepsTheHealthOfItsKeys",
+	},
+	{
+		"keys that were taken out are forgotten at once", "internal/app/statefile.go",
+		"is.remember(was, now)",
+		"_ = now",
+		"internal/app TestKeysThatComeBackAreKnown",
+	},
+	{
+		"two gateways write one state file", "internal/app/lock_unix.go",
+		"return nil, errLocked",
+		"return file, nil",
+		"internal/app TestTwoGatewaysOnOneDataDir",
+	},
+	{
+		"whoever reaches the operator's side may do everything", "internal/admin/guard.go",
+		"case want != \"\" && !presents(r, want) && !health(r):",
+		"case want != \"\" && !presents(r, want) && !health(r) && r.Method == \"\":",
+		"internal/admin TestGuard",
 	},
 }
 
