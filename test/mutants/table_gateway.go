@@ -162,8 +162,8 @@ var gatewayMutants = []mutant{
 	},
 	{
 		"an answer keeps its key leased", "internal/gateway/converse.go",
-		"f.lease.Release(keypool.Usage{",
-		"_ = (keypool.Usage{",
+		"f.lease.Release(x.used(f))",
+		"_ = x.used(f)",
 		"internal/gateway TestClientLeaves",
 	},
 	{
