@@ -233,6 +233,10 @@ func (x *exchange) faultOf(err error) *fault.Error {
 		}
 		return fault.Wrap(fault.Internal, err, "The gateway failed on this request.")
 	}
+	keys := "All configured keys of the provider " + e.Provider
+	if e.Pinned {
+		keys = "All keys of the provider " + e.Provider + " that can reach what this request refers to (an earlier answer, a file or the like)"
+	}
 	switch {
 	case e.Withheld:
 		return fault.Wrap(fault.AuthFailed, err,
@@ -240,13 +244,11 @@ func (x *exchange) faultOf(err error) *fault.Error {
 	case e.Outcome == keypool.OutcomeRateLimited:
 		s := max(1, int((e.RetryAfter+time.Second-1)/time.Second))
 		return fault.Wrap(fault.RateLimited, &retryError{s},
-			fmt.Sprintf("All configured keys of the provider %s are rate-limited for this request. Retry after %d s.", e.Provider, s))
+			fmt.Sprintf("%s are rate-limited for this request. Retry after %d s.", keys, s))
 	case e.Outcome == keypool.OutcomeQuotaExhausted:
-		return fault.Wrap(fault.QuotaExhausted, err,
-			fmt.Sprintf("All configured keys of the provider %s are out of credit or refused. Contact your administrator.", e.Provider))
+		return fault.Wrap(fault.QuotaExhausted, err, keys+" are out of credit or refused. Contact your administrator.")
 	}
-	return fault.Wrap(fault.AuthFailed, err,
-		fmt.Sprintf("All configured keys of the provider %s failed authentication. Contact your administrator.", e.Provider))
+	return fault.Wrap(fault.AuthFailed, err, keys+" failed authentication. Contact your administrator.")
 }
 
 // shorten bounds what is echoed of a client's own words.

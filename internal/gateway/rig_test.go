@@ -57,6 +57,7 @@ type setup struct {
 	msgs   dialect.Dialect
 	writes *atomic.Int32 // counts what is written to the client
 	early  bool          // the upstream answers before it has read the body
+	pool   func(*keypool.Options)
 	// upstream answers the n-th call (from 0) of all.
 	upstream func(w http.ResponseWriter, r *http.Request, key string, n int)
 }
@@ -207,7 +208,11 @@ func (r *rig) build(s setup) *gateway.Snapshot {
 		}
 		target := &gateway.Target{Target: upstream.Target{Name: p.Name, Kind: p.Kind, Base: base}, Enabled: p.Enabled, Masker: upstream.NewMasker(nil)}
 		if p.Name != "keyless" {
-			pool, err := keypool.New(keypool.Options{Provider: p.Name, Family: p.Kind, Host: base.Host, Keys: keys, Metrics: m})
+			o := keypool.Options{Provider: p.Name, Family: p.Kind, Host: base.Host, Keys: keys, Metrics: m}
+			if s.pool != nil {
+				s.pool(&o)
+			}
+			pool, err := keypool.New(o)
 			if err != nil {
 				r.t.Fatal(err)
 			}
