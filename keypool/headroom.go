@@ -7,29 +7,35 @@ import (
 	"keybridge/keypool/verdict"
 )
 
-// together is how far apart two requests may be sent and yet come to the provider
-// in the other order.
-const together = 100 * time.Millisecond
+const (
+	// together is how far apart two requests may be sent and yet come to the provider
+	// in the other order.
+	together = 100 * time.Millisecond
+	// remembered is how long what was reported of a limit is believed after it must
+	// be full again: it may not hold any more.
+	remembered = time.Hour
+)
 
 // meter is what is known of the rate limits of one domain for one model.
 type meter struct {
+	tanks [verdict.Resources]tank
+	// pending is what the leases in line will take; of the output what every answer
+	// that has not ended will take, because it is taken only as it is written.
+	pending need
+	asked   uint64 // for which choice answer is
+	answer  float64
+	heard   bool // an answer has come, whether it told limits or not
+
 	lane  *lane
 	side  int // which of a lease's places is this one's
-	rows  [verdict.Resources]row
 	epoch time.Time
-	// slopes are those of the rows that are known, for the walks.
-	slopes [verdict.Resources]slope
-	known  int
-	asked  uint64 // for which choice answer is
-	answer float64
-	heard  bool      // an answer has come, whether it told limits or not
+	rows  [verdict.Resources]row
+	// claims are what an organization is waiting to hear from a second one.
+	claims [verdict.Resources]claim
 	base   time.Time // when the first of those was sent whose reports these are
 	// first and last begin and end the line of the leases that were sent and may
 	// not be in the reports yet, the oldest first.
 	first, last *Lease
-	// pending is what they will take; of the output what every answer that has not
-	// ended will take, because it is taken only as it is written.
-	pending need
 }
 
 // row is one rate limit as it was last reported.
@@ -38,41 +44,52 @@ type row struct {
 	sent, at time.Time // when the request was sent and its answer arrived
 }
 
-// known says that the limit's level can be told.
-func (r *row) known() bool { return !r.Full.IsZero() }
-
 func (r *row) ratio() float64 { return float64(r.Remaining) / float64(r.Max) }
 
-// level is what is left now, as a token bucket that fills steadily until it is full.
-// Only for a limit that told when. It is counted from the report's arrival, although
-// that is a little older: rather too low than too high.
-func (r *row) level(now time.Time) float64 {
-	s := r.slope()
-	return float64(r.Max) * s.at(now.Sub(r.at))
-}
-
-// slope is how a limit fills, as a share of it.
-type slope struct {
+// tank is what is left of a limit, as a share of it: a token bucket, which fills
+// steadily. Times are counted from the meter's epoch.
+type tank struct {
 	left   float64
-	refill float64 // a nanosecond
 	since  time.Duration
-	unit   float64 // the share that 1 is
-	of     verdict.Resource
+	refill float64       // a nanosecond
+	unit   float64       // the share that 1 is; 0: nothing is known
+	until  time.Duration // when this is forgotten
 }
 
-func (r *row) slope() slope {
-	s := slope{left: r.ratio(), refill: math.Inf(1), unit: 1 / float64(r.Max)}
-	if d := r.Full.Sub(r.at); d > 0 {
-		s.refill = (1 - s.left) / float64(d)
+func (b *tank) known(now time.Duration) bool { return b.unit > 0 && now < b.until }
+
+func (b *tank) at(now time.Duration) float64 {
+	if now <= b.since {
+		return b.left
 	}
-	return s
+	return min(1, b.left+b.refill*float64(now-b.since))
 }
 
-func (s *slope) at(t time.Duration) float64 {
-	if t <= s.since {
-		return s.left
+func (b *tank) take(n float64, now time.Duration) {
+	b.left = b.at(now) - n*b.unit
+	b.since = max(b.since, now)
+}
+
+// set takes over a report of one limit. It is counted from its arrival, although it
+// is a little older: rather too low than too high.
+func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) {
+	r, b := &mt.rows[res], &mt.tanks[res]
+	if l.Max != r.Max || b.refill == 0 {
+		b.refill = 1 / float64(time.Minute) // as most limits are, until one in use tells
 	}
-	return min(1, s.left+s.refill*float64(t-s.since))
+	*r = row{Limit: l, sent: sent, at: at}
+	b.left, b.since, b.unit = r.ratio(), at.Sub(mt.epoch), 0
+	if l.Full.IsZero() {
+		return
+	}
+	b.unit = 1 / float64(l.Max)
+	b.until = max(b.since, l.Full.Sub(mt.epoch)) + remembered
+	switch d := l.Full.Sub(at); {
+	case d <= 0:
+		b.left = 1
+	case b.left < 1:
+		b.refill = (1 - b.left) / float64(d)
+	}
 }
 
 // spare is the share of the tightest limit that is left after the call. pick and now
@@ -82,57 +99,71 @@ func (mt *meter) spare(n *need, pick uint64, now time.Duration) float64 {
 		return mt.answer
 	}
 	spare := 1.0
-	for i := range mt.known {
-		s := &mt.slopes[i]
-		spare = min(spare, s.at(now)-float64(mt.pending[s.of]+n[s.of])*s.unit)
+	for i := range mt.tanks {
+		if b := &mt.tanks[i]; b.known(now) {
+			spare = min(spare, b.at(now)-float64(mt.pending[i]+n[i])*b.unit)
+		}
 	}
 	mt.asked, mt.answer = pick, spare
 	return spare
 }
 
-// set takes over a report of one limit.
-func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) {
-	mt.rows[res] = row{Limit: l, sent: sent, at: at}
-	mt.known = 0
-	for i := range mt.rows {
-		if r := &mt.rows[i]; r.known() {
-			s := r.slope()
-			s.since, s.of = r.at.Sub(mt.epoch), verdict.Resource(i) //nolint:gosec // there are five
-			mt.slopes[mt.known] = s
-			mt.known++
-		}
-	}
-}
-
 // report takes over what an answer says. What was sent about the same time may have
 // reached the provider in any order: of such reports the one that leaves less holds.
-func (mt *meter) report(told *verdict.Report, sent, now time.Time) {
-	newer := sent.After(mt.base.Add(together))
-	if !newer && sent.Before(mt.base.Add(-together)) {
+func (mt *meter) report(told *verdict.Report, l *Lease, now time.Time) {
+	newer := l.sent.After(mt.base.Add(together))
+	if !newer && l.sent.Before(mt.base.Add(-together)) {
 		return
 	}
-	for i, l := range told {
-		r := &mt.rows[i]
-		if l.Max == 0 || mt.side == wide && mt.foreign(verdict.Resource(i), l, now) { //nolint:gosec // there are five
+	var fresh reflected
+	for i, limit := range told {
+		if limit.Max == 0 {
 			continue
 		}
-		if newer || r.Max == 0 || !r.known() || float64(l.Remaining) < r.level(now) {
-			mt.set(verdict.Resource(i), l, sent, now) //nolint:gosec // as above
+		res, b := verdict.Resource(i), &mt.tanks[i] //nolint:gosec // there are five
+		fresh[res] = true
+		if at := now.Sub(mt.epoch); newer || !b.known(at) || float64(limit.Remaining)*b.unit < b.at(at) {
+			mt.set(res, limit, l.sent, now)
 		}
+	}
+	if fresh == (reflected{}) {
+		return
 	}
 	if newer {
-		mt.base = sent
-		for mt.first != nil && mt.first.sent.Before(sent.Add(-together)) {
-			mt.first.passed(mt)
+		mt.base = l.sent
+		for mt.first != nil && mt.first.sent.Before(l.sent.Add(-together)) {
+			mt.first.passed(mt, fresh, now)
 		}
 	}
+	l.passed(mt, fresh, now)
 }
 
-// foreign says that a limit is not the organization's own but a tighter one of a
-// project, which says nothing of the other projects.
-func (mt *meter) foreign(res verdict.Resource, l verdict.Limit, now time.Time) bool {
-	r := &mt.rows[res]
-	return res == verdict.ProjectTokens || l.Max < r.Max && r.known() && now.Before(r.Full)
+// reflected are the limits in whose reports a lease's part is counted.
+type reflected [verdict.Resources]bool
+
+// owns says that a limit is the organization's, whose meter this is, and not that of
+// the project, key or workspace that reports it: of the two an answer tells only the
+// tighter one. It is if another one has reported the same; and who is told a higher
+// limit knows better.
+func (mt *meter) owns(res verdict.Resource, l verdict.Limit, by *meter, now time.Time) bool {
+	if res == verdict.ProjectTokens {
+		return false
+	}
+	if mt.tanks[res].known(now.Sub(mt.epoch)) {
+		return l.Max >= mt.rows[res].Max
+	}
+	first := &mt.claims[res]
+	if first.limit == l.Max && first.by != by {
+		return true
+	}
+	*first = claim{l.Max, by}
+	return false
+}
+
+// claim is the last limit that was reported to an organization that knows none.
+type claim struct {
+	limit int64
+	by    *meter
 }
 
 // The places of a lease: in the meter of its project or, without one, its key, and
@@ -250,10 +281,11 @@ func (w *walk) charge(l *Lease) {
 	}
 }
 
-// passed takes the lease out of a meter's line: what it took is in the reports.
-func (l *Lease) passed(mt *meter) {
+// passed takes the lease out of a meter's line. What it took is in the reports, or
+// else is taken here.
+func (l *Lease) passed(mt *meter, in reflected, now time.Time) {
 	p := &l.places[mt.side]
-	if !p.waits {
+	if p.meter != mt || !p.waits {
 		return
 	}
 	if p.prev == nil {
@@ -267,33 +299,52 @@ func (l *Lease) passed(mt *meter) {
 		p.next.places[mt.side].prev = p.prev
 	}
 	p.waits, p.prev, p.next = false, nil, nil
-	for r, n := range l.need {
-		if verdict.Resource(r) != verdict.OutputTokens { //nolint:gosec // there are five
-			mt.pending[r] -= n
+	at := now.Sub(mt.epoch)
+	for i, n := range l.need {
+		if i == int(verdict.OutputTokens) {
+			continue
+		}
+		mt.pending[i] -= n
+		if !in[i] && mt.tanks[i].known(at) && l.sent.After(mt.rows[i].sent) {
+			mt.tanks[i].take(float64(n), at)
 		}
 	}
 }
 
-// report hands an answer's report to the meters of its key.
+// report hands an answer's report to the meters of its key, which this very answer
+// may have told. A limit that the organization's keys share goes to its meter.
 func (l *Lease) report(told *verdict.Report, limited bool, now time.Time) {
+	l.answered = now
 	if l.lane == nil && limited {
 		l.lane = l.pool.book.lanes.get(clip(l.model), true)
 	}
-	for i := range l.places {
-		if mt := l.places[i].meter; mt != nil {
-			mt.heard = true
-			l.passed(mt)
+	if l.lane != nil && limited {
+		l.lane.reported = true
+		var meters [sides]*meter
+		for side, d := range l.member.limited() {
+			if d != nil {
+				meters[side] = d.makeMeter(l.lane, side, l.pool.book.lanes.epoch)
+			}
+		}
+		var parts [sides]verdict.Report
+		for i, limit := range told {
+			side := wide
+			if limit.Max == 0 || meters[wide] == nil || !meters[wide].owns(verdict.Resource(i), limit, meters[narrow], now) { //nolint:gosec // there are five
+				side = narrow
+			}
+			parts[side][i] = limit
+		}
+		for side, mt := range meters {
+			if mt != nil {
+				mt.heard = mt.heard || side == narrow || parts[side] != verdict.Report{}
+				mt.report(&parts[side], l, now)
+			}
 		}
 	}
-	if l.lane == nil || !limited {
-		return
-	}
-	l.lane.reported = true
-	for side, d := range l.member.limited() { // which this very answer may have told
-		if d != nil {
-			mt := d.makeMeter(l.lane, side, l.pool.book.lanes.epoch)
-			mt.heard = true
-			mt.report(told, l.sent, now)
+	for i := range l.places {
+		if mt := l.places[i].meter; mt != nil {
+			mt.heard = mt.heard || i == narrow
+			l.passed(mt, reflected{}, now)
 		}
 	}
 }
@@ -304,11 +355,30 @@ func (l *Lease) settle(u Usage) {
 		return
 	}
 	l.lane.learn(u)
+	now := time.Now()
 	for i := range l.places {
-		if mt := l.places[i].meter; mt != nil {
-			l.passed(mt)
-			mt.pending[verdict.OutputTokens] -= l.need[verdict.OutputTokens]
-			l.places[i].meter = nil
+		mt := l.places[i].meter
+		if mt == nil {
+			continue
 		}
+		l.passed(mt, reflected{}, now)
+		const out = verdict.OutputTokens
+		mt.pending[out] -= l.need[out]
+		if at := now.Sub(mt.epoch); mt.tanks[out].known(at) {
+			mt.tanks[out].take(float64(u.OutputTokens)*l.since(&mt.rows[out], now), at)
+		}
+		l.places[i].meter = nil
 	}
+}
+
+// since is the part of the answer that was written after the row was reported.
+func (l *Lease) since(r *row, now time.Time) float64 {
+	if !r.sent.After(l.sent) {
+		return 1
+	}
+	whole := now.Sub(l.answered)
+	if l.answered.IsZero() || whole <= 0 {
+		return 0
+	}
+	return min(1, float64(max(0, now.Sub(r.at)))/float64(whole))
 }

@@ -32,9 +32,10 @@ type Lease struct {
 	judged   bool
 	released bool
 
-	lane   *lane
-	need   need
-	places [sides]place
+	lane     *lane
+	need     need
+	answered time.Time // when its answer's head came
+	places   [sides]place
 }
 
 // Secret is the credential to send. Keep it out of logs and errors.

@@ -86,7 +86,7 @@ type Pool struct {
 	log      *slog.Logger
 	members  []*member
 	book     *book
-	choosy   bool // some key does not serve all models
+	choosy   bool          // some key does not serve all models
 	turn     atomic.Uint64 // round robin
 	borrowed bool
 }

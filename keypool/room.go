@@ -2,6 +2,7 @@ package keypool
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -60,8 +61,8 @@ func (m *member) rooms(ls *lanes, now time.Time) []Room {
 				continue
 			}
 			room := Room{Model: l.name, Limit: res.String(), Max: r.Max, Remaining: r.Remaining, Full: r.Full, Reported: r.at, Estimate: r.Remaining}
-			if r.known() {
-				room.Estimate = int64(max(0, r.level(now)-float64(mt.pending[res])))
+			if at, b := now.Sub(mt.epoch), &mt.tanks[res]; b.known(at) {
+				room.Estimate = int64(max(0, math.Round(b.at(at)/b.unit)-float64(mt.pending[res])))
 			}
 			rooms = append(rooms, room)
 		}

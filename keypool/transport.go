@@ -123,6 +123,7 @@ func (t *Transport) send(ctx context.Context, req *http.Request, body []byte, l 
 		}
 		return verdict.Broken(), nil, err
 	}
+	l.Observe(resp.Header)
 	answer := verdict.Answer{Status: resp.StatusCode, Header: resp.Header, Now: time.Now()}
 	if resp.StatusCode < http.StatusBadRequest {
 		resp.Body = &leasedBody{ReadCloser: resp.Body, lease: l}
