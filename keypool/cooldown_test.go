@@ -301,3 +301,43 @@ func TestProjectLimitLeavesTheOrganizationIn(t *testing.T) {
 		call(t, p, script{"k0": {limit}, "k2": {good()}}, "k0 k2", nil)
 	})
 }
+
+func TestDeadlinesThatProveTooEarlyAreDistrusted(t *testing.T) {
+	refuse := func(t *testing.T, p *Pool, stated, rests time.Duration) {
+		t.Helper()
+		call(t, p, script{"k0": {limited(stated)}}, "k0", exhausted(OutcomeRateLimited, rests))
+		time.Sleep(rests)
+	}
+	t.Run("an eighth of how long it goes on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newRig(t).pool(1)
+			for range 9 {
+				refuse(t, p, time.Second, time.Second)
+			}
+			refuse(t, p, time.Second, 9*time.Second/8)
+			refuse(t, p, time.Second, 9*time.Second*9/64)
+			refuse(t, p, time.Minute, time.Minute) // what says enough is believed
+			call(t, p, script{"k0": {good()}}, "k0", nil)
+			refuse(t, p, time.Second, time.Second) // and a good answer ends it
+		})
+	})
+	t.Run("an hour at most", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newRig(t).pool(1)
+			for range 20 {
+				refuse(t, p, time.Hour, time.Hour)
+			}
+			refuse(t, p, time.Second, time.Hour)
+		})
+	})
+	t.Run("not what comes long after", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newRig(t).pool(1)
+			for range 5 {
+				refuse(t, p, time.Second, time.Second)
+			}
+			time.Sleep(episode + 4*time.Second/2 + 1)
+			refuse(t, p, time.Second, time.Second)
+		})
+	})
+}

@@ -1,12 +1,15 @@
 package keypool
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"keybridge/keypool/verdict"
 )
 
 // tells compares what a trail tells, each decision in words.
@@ -108,5 +111,28 @@ func TestTrailIsBounded(t *testing.T) {
 	none.Add(Decision{What: Leased})
 	if none.Decisions() != nil || none.Lost() != 0 {
 		t.Error("no trail keeps something")
+	}
+}
+
+// BenchmarkTrail is a whole call over 50 healthy keys, without a trail and with one.
+func BenchmarkTrail(b *testing.B) {
+	for _, told := range []bool{false, true} {
+		b.Run(map[bool]string{false: "without", true: "with"}[told], func(b *testing.B) {
+			p := benchPool(b, Priority)
+			ctx := b.Context()
+			var trail Trail
+			want := Want{Model: "m", Endpoint: "/e"}
+			if told {
+				want.Trail = &trail
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				trail = Trail{}
+				_ = p.Do(ctx, want, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+					l.Release(Usage{})
+					return verdict.Success(), nil
+				})
+			}
+		})
 	}
 }

@@ -295,3 +295,43 @@ func TestRateLimitShowsThatARejectedKeyIsAlive(t *testing.T) {
 		})
 	})
 }
+
+func TestTrialWithoutAnAnswerBarsTheNextForAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(1)
+		call(t, p, script{"k0": {limited(48 * time.Hour)}}, "k0", exhausted(OutcomeRateLimited, time.Hour))
+		time.Sleep(time.Hour)
+		c := newCrowd(t)
+		c.call(t.Context(), p, "hangs", good().after(12*time.Hour))
+		time.Sleep(time.Hour - time.Second)
+		c.call(t.Context(), p, "early")
+		c.end("early", exhausted(OutcomeRateLimited, time.Second).Error()+"@59m59s")
+		time.Sleep(time.Second)
+		c.call(t.Context(), p, "next", limited(48*time.Hour).after(time.Second))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		c.was("hangs k0@0s", "next k0@1h0m0s")
+		call(t, p, script{}, "", exhausted(OutcomeRateLimited, time.Hour))
+		time.Sleep(11 * time.Hour)
+		synctest.Wait()
+		// It was sent before the other had its answer, and tells that the key is good.
+		c.end("hangs", "ok@12h0m0s")
+		call(t, p, script{"k0": {good()}}, "k0", nil)
+		idle(t, p)
+	})
+}
+
+func TestTrialThatFindsAnotherReasonIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		probes := &prober{can: func(r verdict.Reason) bool { return r != verdict.QuotaExhausted }}
+		p := newRig(t).pool(1, withProber(probes))
+		call(t, p, script{"k0": {broke()}}, "k0", exhausted(OutcomeQuotaExhausted, 0))
+		stop := probing(t, func() *Pool { return p })
+		defer stop()
+		time.Sleep(time.Hour)
+		call(t, p, script{"k0": {rejected()}}, "k0", exhausted(OutcomeAuthFailed, 0))
+		probes.answers(p.members[0].secret, verdict.Success)
+		time.Sleep(3 * time.Minute)
+		call(t, p, script{"k0": {good()}}, "k0", nil)
+	})
+}
