@@ -365,6 +365,9 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 	m, _ = w.choose(now)
 	at, returns := w.soonest(now)
 	w.home.only = nil
+	if at.IsZero() || !returns {
+		at, returns = w.fills(home, model, now)
+	}
 	switch {
 	case m != nil && w.fits(m):
 		return m, nil, true
@@ -373,6 +376,14 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 		return nil, nil, true
 	}
 	return nil, nil, false
+}
+
+// fills is when a key that has no room for the call now will have some.
+func (w *walk) fills(m *member, model string, now time.Time) (time.Time, bool) {
+	if m == nil || !w.askable(m, now) || m.ready(model, now) > halfOpen {
+		return time.Time{}, false
+	}
+	return w.roomAt(m, now)
 }
 
 // leaves says that a session on a lower key looks for a higher one: under Priority,

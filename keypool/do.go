@@ -135,6 +135,9 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 		return true, cause
 	}
 	v.Sent = l.sent
+	if l.foreseen && v.Mark == verdict.Cool && v.Reason == verdict.RateLimited {
+		v.Mark = verdict.NoMark
+	}
 	w.reason = v.Reason
 	w.want.Trail.judged(l, v)
 	l.Judge(v)

@@ -93,14 +93,14 @@ func (w *walk) look(now time.Time, inLine bool) step {
 	return w.without(now, inLine)
 }
 
-// crowded says that the call waits although a key could be asked: it stands in line
-// with others, and the key's limits are known to be used up. One whose cooldown has
-// just ended is tried all the same: that tells.
+// crowded says that the call waits although a key could be asked: the key's limits are
+// known to have no room for it, or others wait for some already. One whose cooldown
+// has just ended is tried all the same: that tells.
 func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
-	if !inLine && w.pool.book.line.room == 0 || w.mayWait() <= 0 || m.ready(clip(w.want.Model), now) != free {
+	if w.mayWait() <= 0 || m.ready(clip(w.want.Model), now) != free {
 		return false
 	}
-	return !inLine || w.spare(m) < 0
+	return !inLine && w.pool.book.line.room > 0 || !w.fits(m)
 }
 
 // withRoom is the first key whose limits have room for the call.

@@ -23,6 +23,7 @@ type meter struct {
 	// that has not ended will take, because it is taken only as it is written.
 	pending need
 	asked   uint64 // for which choice answer is
+	cold    bool   // and for a call whose prompt is not cached here
 	answer  float64
 	heard   bool // an answer has come, whether it told limits or not
 
@@ -92,11 +93,15 @@ func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) 
 	}
 }
 
-// spare is the share of the tightest limit that is left after the call. pick and now
-// are of the choice that asks: keys of one organization are asked for it once.
-func (mt *meter) spare(n *need, pick uint64, now time.Duration) float64 {
-	if mt.asked == pick {
+// spare is the share of the tightest limit that is left after the call. Keys of one
+// organization are asked for it once a choice.
+func (mt *meter) spare(w *walk, cold bool) float64 {
+	pick, now, n := w.pool.book.lanes.picks, w.clock, &w.need
+	if mt.asked == pick && mt.cold == cold {
 		return mt.answer
+	}
+	if cold {
+		n = &w.cold
 	}
 	spare := 1.0
 	for i := range mt.tanks {
@@ -104,7 +109,7 @@ func (mt *meter) spare(n *need, pick uint64, now time.Duration) float64 {
 			spare = min(spare, b.at(now)-float64(mt.pending[i]+n[i])*b.unit)
 		}
 	}
-	mt.asked, mt.answer = pick, spare
+	mt.asked, mt.cold, mt.answer = pick, cold, spare
 	return spare
 }
 
@@ -219,7 +224,13 @@ func (w *walk) measure(now time.Time) {
 	if w.lane == nil {
 		if w.lane = ls.get(clip(w.want.Model), false); w.lane != nil {
 			w.need = w.lane.need(&w.want)
+			w.cold = w.need
+			w.cold[verdict.InputTokens] = max(w.need[verdict.InputTokens], int64(w.lane.input), w.want.Tokens)
 		}
+	}
+	w.warm = nil
+	if s := w.home.stay; s != nil && now.Before(s.used.Add(s.life)) {
+		w.warm = s.cache
 	}
 	ls.picks++
 	w.clock = now.Sub(ls.epoch)
@@ -236,7 +247,7 @@ func (w *walk) spareAbove(m *member, floor float64) float64 {
 	if w.lane == nil {
 		return 1
 	}
-	spare, heard, sent := 1.0, false, false
+	spare, heard, sent, cold := 1.0, false, false, w.comesCold(m)
 	for _, d := range m.limited() {
 		if d == nil {
 			continue
@@ -245,7 +256,7 @@ func (w *walk) spareAbove(m *member, floor float64) float64 {
 		if mt == nil {
 			continue
 		}
-		if spare = min(spare, mt.spare(&w.need, w.pool.book.lanes.picks, w.clock)); spare < floor {
+		if spare = min(spare, mt.spare(w, cold)); spare < floor {
 			return spare
 		}
 		heard, sent = heard || mt.heard, sent || mt.first != nil
@@ -256,12 +267,65 @@ func (w *walk) spareAbove(m *member, floor float64) float64 {
 	return spare
 }
 
+// roomAt is when the key's limits will have room for the call, if nobody else takes
+// it; false: never.
+func (w *walk) roomAt(m *member, now time.Time) (time.Time, bool) {
+	if w.lane == nil {
+		return now, true
+	}
+	n := &w.need
+	if w.comesCold(m) {
+		n = &w.cold
+	}
+	var longest time.Duration
+	for _, d := range m.limited() {
+		if d == nil {
+			continue
+		}
+		if mt := d.meter(w.lane); mt != nil {
+			long, ok := mt.until(n, w.clock)
+			if !ok {
+				return time.Time{}, false
+			}
+			longest = max(longest, long)
+		}
+	}
+	return now.Add(longest), true
+}
+
+// until is how long from now the limits need to fill for a call.
+func (mt *meter) until(n *need, now time.Duration) (longest time.Duration, ok bool) {
+	for i := range mt.tanks {
+		t := &mt.tanks[i]
+		if !t.known(now) {
+			continue
+		}
+		if float64(n[i])*t.unit > 1 {
+			return 0, false
+		}
+		lacks := float64(mt.pending[i]+n[i])*t.unit - t.at(now)
+		if lacks > 0 {
+			longest = max(longest, time.Duration(math.Ceil(lacks/t.refill)))
+		}
+	}
+	return longest, true
+}
+
+// comesCold says that the call's session has been going on and that its prompt is
+// not cached where the key is: the limits of input tokens take it as a whole there.
+func (w *walk) comesCold(m *member) bool {
+	return w.home.stay != nil && (w.warm == nil || w.pool.cacheOf(m) != w.warm)
+}
+
 // charge counts the call as taken from its key's limits.
 func (w *walk) charge(l *Lease) {
 	if l.lane = w.lane; l.lane == nil {
 		return
 	}
 	l.need = w.need
+	if w.comesCold(l.member) {
+		l.need = w.cold
+	}
 	for side, d := range l.member.limited() {
 		if d == nil {
 			continue

@@ -23,13 +23,16 @@ type Usage struct {
 // has ended; both are idempotent, in any order, and a release without a judgement
 // is neutral.
 type Lease struct {
-	pool     *Pool
-	member   *member
-	model    string
-	sent     time.Time
-	bond     bond
-	trials   []*block
-	judged   bool
+	pool   *Pool
+	member *member
+	model  string
+	sent   time.Time
+	bond   bond
+	trials []*block
+	judged bool
+	// foreseen says that the key's limits were known to have no room for the call: a
+	// refusal by them tells nothing new, nor anything of calls that need less.
+	foreseen bool
 	released bool
 
 	lane     *lane

@@ -100,6 +100,8 @@ type walk struct {
 	explained  bool          // why keys are passed over has been noted before
 	lane       *lane         // whose rate limits the call comes under; nil: none that are kept
 	need       need          // what it takes of them
+	cold       need          // the same where its session's prompt is not cached
+	warm       *domain       // where that is; nil: nowhere
 	clock      time.Duration // when the present choice is made
 	plain      bool          // no key is kept from it but by what it was asked and what it is out for
 	toldDenied bool          // a key known to be denied has been asked for its answer
@@ -185,6 +187,7 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 		w.leased(l, now)
 	}
 	w.paused = false
+	l.foreseen = w.lane != nil && !w.fits(m)
 	w.charge(l)
 	if w.last != nil && m.key == w.last.key {
 		return l // the same key again: neither handed out anew nor a move
