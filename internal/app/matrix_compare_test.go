@@ -57,6 +57,7 @@ func (c cell) run(t testing.TB) (*expected, *observed) {
 	}
 	want := c.foresee().expect(t, r)
 	r.sim.ResetLog()
+	r.rates.reset()
 	if c.refusesDials() {
 		r.upstream.refuse(c.position.bad)
 		if c.position.bad == c.position.keys {
@@ -171,8 +172,14 @@ func compare(t testing.TB, want *expected, got *observed) {
 	gathered := got.rig.keyPoolFamilies(t)
 	metricstest.Compare(t, gathered, want.metrics, want.families...)
 	metricstest.Absent(t, gathered, want.absent...)
+	const headroom = familyPrefix + "key_headroom_ratio"
+	if text := got.rig.rates.text(got.rig.provider); text != "" {
+		metricstest.Compare(t, gathered, text, headroom)
+	} else {
+		metricstest.Absent(t, gathered, headroom)
+	}
 	for _, family := range gathered {
-		if name := family.GetName(); !slices.Contains(want.families, name) && !slices.Contains(want.absent, name) {
+		if name := family.GetName(); name != headroom && !slices.Contains(want.families, name) && !slices.Contains(want.absent, name) {
 			t.Errorf("the family %s is not compared", name)
 		}
 	}

@@ -243,7 +243,6 @@ func (f *forecast) metrics() (text string, families, absent []string) {
 	for i, s := range f.states {
 		w.series("key_state", 1, "key", fmt.Sprintf("k%d", i), "state", s)
 	}
-	absent = []string{familyPrefix + "key_headroom_ratio"}
 	if len(f.deadlines) > 0 {
 		w.family("next_recovery_seconds", "gauge")
 		w.series("next_recovery_seconds", f.soonest().Seconds())

@@ -35,6 +35,7 @@ type rig struct {
 	provider string
 	journal  *journal
 	log      *buffer
+	rates    rates
 	upstream *network
 	front    *testkit.Listener
 	client   *http.Client // reaches the gateway
@@ -109,7 +110,7 @@ func (r *rig) run(t testing.TB, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	upstream := &http.Server{Handler: r.sim}
+	upstream := &http.Server{Handler: r.rates.watch(r.sim, r.keys)}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := upstream.Serve(r.upstream); !errors.Is(err, http.ErrServerClosed) {

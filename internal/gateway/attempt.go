@@ -106,6 +106,7 @@ func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v ve
 		return 0, v, err
 	}
 	x.opened = append(x.opened, opened{cancel, resp.Body})
+	l.Observe(resp.Header)
 	if resp.StatusCode >= http.StatusBadRequest && (!x.byok() || x.flow != nil) {
 		v, err = x.rejected(resp, cancel)
 		return resp.StatusCode, v, err
