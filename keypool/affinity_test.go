@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -85,7 +87,7 @@ func TestSessionsStayAndNewOnesAreSpread(t *testing.T) {
 				p := newRig(t).pool(3, strategy(s))
 				var open []*Lease
 				for i, key := range want { // all under way at once: the busy and the full are passed over
-					err := p.Do(t.Context(), Want{Model: "m", Session: fmt.Sprint(i)}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+					err := p.Do(t.Context(), Want{Model: "m", Session: strconv.Itoa(i)}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
 						if l.Key() != key {
 							t.Errorf("session %d began with %s, want %s", i, l.Key(), key)
 						}
@@ -101,7 +103,7 @@ func TestSessionsStayAndNewOnesAreSpread(t *testing.T) {
 				}
 				for _, i := range []int{2, 0, 0, 1, 2, 1, 1, 0} {
 					time.Sleep(time.Minute)
-					says(t, p, fmt.Sprint(i), want[i])
+					says(t, p, strconv.Itoa(i), want[i])
 				}
 				idle(t, p)
 			})
@@ -324,7 +326,7 @@ func TestModelsOfASessionMoveApart(t *testing.T) {
 			t.Errorf("sessions of the keys: %+v", s.Keys)
 		}
 		for i := range 5 { // more models than are remembered
-			turn{want: Want{Session: "a", Model: fmt.Sprint(i)}}.take(t, p, "k1", nil)
+			turn{want: Want{Session: "a", Model: strconv.Itoa(i)}}.take(t, p, "k1", nil)
 			time.Sleep(time.Second)
 		}
 		turn{want: Want{Session: "a", Model: "large"}}.take(t, p, "k1", nil) // as its latest call
@@ -453,6 +455,41 @@ func TestSessionsAreBounded(t *testing.T) {
 			t.Errorf("%d sessions are left after an hour", got)
 		}
 	})
+}
+
+// A key whose limits have no room for the call is left, unless that holds for all.
+func TestSessionLeavesAKeyThatIsFull(t *testing.T) {
+	for _, s := range []Strategy{Priority, RoundRobin, Weighted, LeastBusy, Headroom} {
+		t.Run(string(s), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newRig(t).pool(3, strategy(s), family(verdict.OpenAI), orgs("a", "b", "a"))
+				tells := func(remaining, key string) {
+					t.Helper()
+					err := p.Do(t.Context(), Want{Model: "m", Session: "x"}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+						if l.Key() != key {
+							t.Errorf("asked %s, want %s", l.Key(), key)
+						}
+						time.Sleep(time.Second)
+						h := http.Header{}
+						h.Set("X-Ratelimit-Limit-Requests", "100")
+						h.Set("X-Ratelimit-Remaining-Requests", remaining)
+						h.Set("X-Ratelimit-Reset-Requests", "9m0s")
+						l.Observe(h)
+						l.Release(Usage{})
+						return verdict.Success(), nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				tells("50", "k0")
+				tells("0", "k0")
+				tells("0", "k2") // it has the same cache, and, as it now turns out, the same limits
+				tells("9", "k1")
+				tells("0", "k1")
+			})
+		})
+	}
 }
 
 func TestTrailTellsOfTheSession(t *testing.T) {

@@ -58,24 +58,32 @@ func (p *Peeked) member(name, value []byte) {
 			p.signal(SignalResponse, "-")
 		}
 	case "conversation":
-		if value[0] == '{' {
-			value = memberValue(value, "id")
-		}
-		if p.pinFirst(value) {
+		if value = itself(value); p.pinFirst(value) {
 			p.signal(SignalConversation, text(value))
 		}
 	case "session_id":
 		p.signal(SignalSession, text(value))
+	case "system", "instructions":
+		p.system = value
+	case "messages", "input":
+		p.turns = value
+	default:
+		p.need(name, value)
+	}
+}
+
+// need reads a member that says what the request needs or leaves behind.
+func (p *Peeked) need(name, value []byte) {
+	switch string(name) {
 	case "input_file_id":
 		p.pin(value)
-	case "container", "prompt":
-		if value[0] == '{' {
-			value = memberValue(value, "id")
-		} else if name[0] == 'p' {
-			return // words
-		}
-		if isID(value) {
+	case "container":
+		if value = itself(value); isID(value) {
 			p.pin(value)
+		}
+	case "prompt":
+		if value[0] == '{' { // else it is words
+			p.pin(itself(value))
 		}
 	case "prompt_cache_retention":
 		if string(value) == `"24h"` {
@@ -83,11 +91,15 @@ func (p *Peeked) member(name, value []byte) {
 		}
 	case "store":
 		p.Unkept = string(value) == "false"
-	case "system", "instructions":
-		p.system = value
-	case "messages", "input":
-		p.turns = value
 	}
+}
+
+// itself is the id of what stands in a body as an object or by its id alone.
+func itself(value []byte) []byte {
+	if value[0] == '{' {
+		return memberValue(value, "id")
+	}
+	return value
 }
 
 // signal takes a name of the conversation, unless there is a more specific one.

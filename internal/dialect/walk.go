@@ -145,7 +145,7 @@ func (w *walker) nested(i int) (int, error) {
 			if end < 0 {
 				return 0, unclosed(i)
 			}
-			if w.peeks && worth(end-i-2) && depth <= foreign && w.peeked.nested(b, i, end) {
+			if depth <= foreign && w.tells(end-i-2) && w.peeked.nested(b, i, end) {
 				foreign = depth
 			}
 			i = end
@@ -174,6 +174,9 @@ func (w *walker) nested(i int) (int, error) {
 		i++
 	}
 }
+
+// tells says that a string of n bytes may matter to whoever peeks.
+func (w *walker) tells(n int) bool { return w.peeks && worth(n) }
 
 func unclosed(i int) error {
 	return bad(i, "the string opened here is not closed: send the whole body")

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"keybridge/internal/dialect"
@@ -56,10 +57,8 @@ func (f *flow) remember(id string) {
 	if id == "" {
 		return
 	}
-	for _, known := range f.keeper.told {
-		if known == id {
-			return
-		}
+	if slices.Contains(f.keeper.told, id) {
+		return
 	}
 	f.keeper.told = append(f.keeper.told, id)
 	f.lease.Remember(id)
