@@ -154,7 +154,7 @@ func (r *Report) read(rows []limitHeaders, h http.Header, now time.Time) (ok boo
 
 // byWait reads the time that is left: a Go duration or, as Azure has it, plain seconds.
 func byWait(s string, now time.Time) (time.Time, bool) {
-	if !strings.HasSuffix(s, "s") { // as every Go duration but the bare zero
+	if s == "" || s[len(s)-1] <= '9' { // no unit
 		n, err := strconv.ParseFloat(s, 64)
 		return now.Add(time.Duration(n * float64(time.Second))), err == nil && n >= 0 && n <= maxWait.Seconds()
 	}

@@ -83,6 +83,7 @@ func TestLimits(t *testing.T) {
 		}},
 		{"a compatible upstream's own", Compatible, claude("5", "1", "2026-11-23T12:00:02.5Z"), Report{Requests: {5, 1, in(2 * time.Second)}}},
 		{"plain seconds, as Azure", Compatible, rate("10", "3", "41"), Report{Requests: {10, 3, in(41 * time.Second)}}},
+		{"hours", OpenAI, rate("10", "3", "2h"), Report{Requests: {10, 3, in(2 * time.Hour)}}},
 		{"full", OpenAI, rate("10", "10", "0s"), Report{Requests: {10, 10, now}}},
 		{"used up", OpenAI, rate("10", "0", "1s"), Report{Requests: {10, 0, in(time.Second)}}},
 		{"no reset", OpenAI, rate("10", "3", ""), Report{Requests: {10, 3, time.Time{}}}},
