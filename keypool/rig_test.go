@@ -380,6 +380,11 @@ func idle(t *testing.T, p *Pool) {
 		if d.inflight != 0 {
 			t.Errorf("%d in flight", d.inflight)
 		}
+		for _, mt := range d.meters {
+			if mt != nil && (mt.first != nil || mt.last != nil || mt.pending != need{}) {
+				t.Errorf("%s of level %d still counts %v as in flight for %s", id.name, id.level, mt.pending, mt.lane.name)
+			}
+		}
 		blocks := map[string]*block{"": &d.whole}
 		maps.Copy(blocks, d.models)
 		for model, b := range blocks {
