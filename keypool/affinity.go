@@ -340,22 +340,8 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 	if w.leaves(s, home, now) {
 		return nil, nil, false
 	}
-	model := clip(w.want.Model)
-	if home != nil && w.askable(home, now) && w.fits(home) {
-		switch home.ready(model, now) {
-		case free, halfOpen:
-			return home, nil, true
-		case busy:
-			b := home.tried(model)
-			left := w.patienceWith(b, now)
-			if left <= 0 {
-				return home, nil, true
-			}
-			if w.worth(s, now, now.Add(left)) {
-				return nil, []*block{b}, true
-			}
-		case due, blocked:
-		}
+	if m, trying, ok := w.atHome(s, home, now); ok {
+		return m, trying, true
 	}
 	cache := s.cache
 	if home != nil {
@@ -365,8 +351,8 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 	m, _ = w.choose(now)
 	at, returns := w.soonest(now)
 	w.home.only = nil
-	if at.IsZero() || !returns {
-		at, returns = w.fills(home, model, now)
+	if full, ok := w.fills(home, now); ok && (!returns || full.Before(at)) {
+		at, returns = full, true
 	}
 	switch {
 	case m != nil && w.fits(m):
@@ -378,9 +364,33 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 	return nil, nil, false
 }
 
+// atHome says that the session's own key serves the call, now or after a trial that is
+// worth the wait.
+func (w *walk) atHome(s *stay, home *member, now time.Time) (m *member, trying []*block, ok bool) {
+	if home == nil || !w.askable(home, now) || !w.fits(home) {
+		return nil, nil, false
+	}
+	model := clip(w.want.Model)
+	switch home.ready(model, now) {
+	case free, halfOpen:
+		return home, nil, true
+	case busy:
+		b := home.tried(model)
+		left := w.patienceWith(b, now)
+		if left <= 0 {
+			return home, nil, true
+		}
+		if w.worth(s, now, now.Add(left)) {
+			return nil, []*block{b}, true
+		}
+	case due, blocked:
+	}
+	return nil, nil, false
+}
+
 // fills is when a key that has no room for the call now will have some.
-func (w *walk) fills(m *member, model string, now time.Time) (time.Time, bool) {
-	if m == nil || !w.askable(m, now) || m.ready(model, now) > halfOpen {
+func (w *walk) fills(m *member, now time.Time) (time.Time, bool) {
+	if m == nil || !w.askable(m, now) || m.ready(clip(w.want.Model), now) > halfOpen {
 		return time.Time{}, false
 	}
 	return w.roomAt(m, now)

@@ -3,9 +3,12 @@ package keypool
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"keybridge/keypool/verdict"
 )
@@ -62,4 +65,124 @@ func TestKeysWithoutRoomComeLast(t *testing.T) {
 			})
 		})
 	}
+}
+
+// tokens is what an answer tells of a key's hundred thousand input tokens a minute.
+func tokens(remaining int64) http.Header {
+	full := time.Now().Add(time.Duration(100_000-remaining) * time.Minute / 100_000).UTC()
+	h := http.Header{}
+	for name, value := range map[string]string{"Limit": "100000", "Remaining": strconv.FormatInt(remaining, 10), "Reset": full.Format(time.RFC3339)} {
+		h.Set("Anthropic-Ratelimit-Input-Tokens-"+name, value)
+	}
+	return h
+}
+
+// serves is a good answer after which so many tokens are left.
+func serves(remaining int64) reply {
+	return reply{verdict: verdict.Success(), header: tokens(remaining)}
+}
+
+// TestMovedSessionNeedsRoomForItsPrompt: where a session's prompt is not cached, the
+// limits take it as a whole, so a key that has room for less is passed over.
+func TestMovedSessionNeedsRoomForItsPrompt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(3)
+		turn := func(begins bool) Want { return Want{Model: "m", Caller: "c", Session: "s", Begins: begins, Tokens: 50_000} }
+		for _, asked := range []script{
+			{"k0": {serves(90_000)}},
+			{"k0": {tooLarge("")}, "k1": {serves(30_000)}},
+			{"k0": {tooLarge("")}, "k1": {tooLarge("")}, "k2": {serves(90_000)}},
+		} {
+			if _, err := do(t, p, Want{}, asked); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := p.Do(t.Context(), turn(true), func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+			defer l.Release(Usage{InputTokens: 50_000, CachedTokens: 50_000, CacheReadTokens: 48_000})
+			return verdict.Success(), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := do(t, p, turn(false), script{"k0": {limited(time.Hour)}, "k2": {good()}})
+		if diff := cmp.Diff([]string{"k0", "k2"}, keys); diff != "" || err != nil {
+			t.Errorf("asked (-want +got):\n%s%v", diff, err)
+		}
+	})
+}
+
+// TestSessionWaitsForRoom: a key without room for a while is waited for if to write
+// the session's cache anew elsewhere is dearer.
+func TestSessionWaitsForRoom(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		cached int64
+		key    string
+		waits  bool
+	}{
+		{"a long prompt", 60_000, "k0", true},
+		{"a short prompt", 6_000, "k1", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newRig(t).pool(2, func(o *Options) { o.MaxWait = 10 * time.Second })
+				turn := func(begins bool) (key string, waited time.Duration) {
+					start := time.Now()
+					err := p.Do(t.Context(), Want{Model: "m", Session: "s", Begins: begins}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+						key, waited = l.Key(), time.Since(start)
+						l.Observe(tokens(0))
+						defer l.Release(Usage{InputTokens: tt.cached, CachedTokens: tt.cached, CacheReadTokens: tt.cached - 5_000})
+						return verdict.Success(), nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return key, waited
+				}
+				turn(true)
+				key, waited := turn(false)
+				if key != tt.key || (waited > 0) != tt.waits {
+					t.Errorf("served by %s after %v, want by %s, waiting: %v", key, waited, tt.key, tt.waits)
+				}
+			})
+		})
+	}
+}
+
+// TestForeseenRefusalMarksNothing: a call for which no key has room is refused where
+// it is asked all the same. That says nothing of calls that need less.
+func TestForeseenRefusalMarksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		p := r.pool(1)
+		if _, err := do(t, p, Want{}, script{"k0": {serves(20_000)}}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := do(t, p, Want{Tokens: 50_000}, script{"k0": {limited(30 * time.Second)}})
+		sameError(t, err, refusal("429"))
+		if s := p.Status().Keys[0]; s.State != Valid {
+			t.Errorf("the key is %s", s.State)
+		}
+		if _, err := do(t, p, Want{Tokens: 5_000}, script{"k0": {limited(30 * time.Second)}}); err == nil || p.Status().Keys[0].State != Temporary {
+			t.Errorf("an unforeseen refusal marks nothing: %v", err)
+		}
+	})
+}
+
+// TestFullKeyIsNotAsked: the limits of the only key are waited for, also by a call
+// that is alone.
+func TestFullKeyIsNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(1, func(o *Options) { o.MaxWait = 10 * time.Second })
+		if _, err := do(t, p, Want{}, script{"k0": {serves(0)}}); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := do(t, p, Want{Tokens: 10_000}, script{"k0": {good()}}); err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(start); waited < 6*time.Second || waited > 6500*time.Millisecond {
+			t.Errorf("asked after %v, want as long as the limit needs to fill for it: 6s", waited)
+		}
+	})
 }

@@ -224,7 +224,8 @@ func (m *member) stateAt(now time.Time) State {
 // the same again.
 func newBook(salt []byte) *book {
 	return &book{
-		random: rand.New(rand.NewChaCha8(sha256.Sum256(salt))), domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials(),
+		random:  rand.New(rand.NewChaCha8(sha256.Sum256(salt))), //nolint:gosec // jitter
+		domains: map[domainID]*domain{}, series: newSeries(), denials: newDenials(),
 		sessions: newSessions(), pins: newLRU[pinID, pin](maxPins), lanes: lanes{epoch: time.Now()},
 	}
 }

@@ -48,8 +48,8 @@ var lineMutants = []mutant{
 	},
 	{
 		"those in line go though there is no room", "keypool/end.go",
-		"return !inLine || w.spare(m) < 0",
-		"return !inLine",
+		"return !inLine && w.pool.book.line.room > 0 || !w.fits(m)",
+		"return !inLine && w.pool.book.line.room > 0",
 		"keypool TestLineLetsGoAsManyAsThereIsRoomFor",
 	},
 	{
