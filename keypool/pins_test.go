@@ -265,14 +265,19 @@ func TestPinnedCallsInLineHoldNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(2, maxWait(time.Minute))
 		keeps(p, 0, "file-0")
+		for i, out := range []time.Duration{30 * time.Second, 10 * time.Second} {
+			v := limited(out).verdict
+			v.Sent = time.Now()
+			(&Lease{pool: p, member: p.members[i], model: "m"}).Judge(v)
+		}
 		c := newCrowd(t)
-		c.call(t.Context(), p, "both", limited(30*time.Second), limited(10*time.Second), good())
 		c.want(t.Context(), p, "pinned", Want{Pins: []string{"file-0"}}, good())
 		c.call(t.Context(), p, "free", good())
 		c.want(t.Context(), p, "too", Want{Pins: []string{"file-0"}}, good())
+		c.call(t.Context(), p, "last", good())
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		c.was("both k0@0s", "both k1@0s", "both k1@10s", "free k1@10s", "pinned k0@30s", "too k0@30s")
+		c.was("free k1@10s", "last k1@10s", "pinned k0@30s", "too k0@30s")
 		idle(t, p)
 	})
 }
