@@ -293,6 +293,23 @@ func (w *walk) roomAt(m *member, now time.Time) (time.Time, bool) {
 	return now.Add(longest), true
 }
 
+// fitsOthers says that the key's limits, which have no room for this call, have some
+// for one that needs as little as most.
+func (w *walk) fitsOthers(m *member) bool {
+	n := w.lane.need(&Want{})
+	for _, d := range m.limited() {
+		if d == nil {
+			continue
+		}
+		if mt := d.meter(w.lane); mt != nil {
+			if long, ok := mt.until(&n, w.clock); long > 0 || !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // until is how long from now the limits need to fill for a call.
 func (mt *meter) until(n *need, now time.Duration) (longest time.Duration, ok bool) {
 	for i := range mt.tanks {

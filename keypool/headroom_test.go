@@ -333,3 +333,16 @@ func TestOutputIsTakenAsItIsWritten(t *testing.T) {
 		idle(t, p)
 	})
 }
+
+// A key that is known to be used up is refused once, not once by every call that has
+// no other key.
+func TestRefusalOfAKeyThatIsUsedUpMarksIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, s := range strategies {
+			p := newRig(t).pool(1, func(o *Options) { o.Strategy = s })
+			call(t, p, script{"k0": {good().left(0, 100, 60)}}, "k0", nil)
+			call(t, p, script{"k0": {limited(30 * time.Second).left(0, 100, 60)}}, "k0", exhausted(OutcomeRateLimited, 30*time.Second))
+			call(t, p, script{}, "", exhausted(OutcomeRateLimited, 30*time.Second))
+		}
+	})
+}

@@ -30,8 +30,8 @@ type Lease struct {
 	bond   bond
 	trials []*block
 	judged bool
-	// foreseen says that the key's limits were known to have no room for the call: a
-	// refusal by them tells nothing new, nor anything of calls that need less.
+	// foreseen says that the key's limits were known to have no room for the call, but
+	// for others: a refusal by them tells nothing new, nor anything of calls that need less.
 	foreseen bool
 	released bool
 
