@@ -275,9 +275,13 @@ func TestPinnedCallsInLineHoldNobodyUp(t *testing.T) {
 		c.call(t.Context(), p, "free", good())
 		c.want(t.Context(), p, "too", Want{Pins: []string{"file-0"}}, good())
 		c.call(t.Context(), p, "last", good())
+		time.Sleep(5 * time.Second)
+		if _, err := p.Revive("k1"); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		c.was("free k1@10s", "last k1@10s", "pinned k0@30s", "too k0@30s")
+		c.was("free k1@5s", "last k1@5s", "pinned k0@30s", "too k0@30s")
 		idle(t, p)
 	})
 }
