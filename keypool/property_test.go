@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -10,13 +11,14 @@ import (
 	"keybridge/keypool/verdict"
 )
 
+var worlds = flag.Int("worlds", 1, "how many times as many worlds the property tests try")
+
+func last(calls []sent) sent { return calls[len(calls)-1] }
+
 // seeds runs a property over so many worlds.
 func seeds(t *testing.T, n int, f func(t *testing.T, seed uint64)) {
 	t.Helper()
-	if testing.Short() {
-		n = max(n/5, 1)
-	}
-	for seed := range uint64(n) {
+	for seed := range uint64(n * *worlds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { f(t, seed) })
@@ -28,7 +30,7 @@ func seeds(t *testing.T, n int, f func(t *testing.T, seed uint64)) {
 // request; where several are due, one request tries one of them that is good.
 func TestHealthyKeyIsInUseWithinItsIntervalAndOneRequest(t *testing.T) {
 	t.Parallel()
-	seeds(t, 40, func(t *testing.T, seed uint64) {
+	seeds(t, 12, func(t *testing.T, seed uint64) {
 		w := newWorld(t, seed, 1+int(seed%4))
 		for k := range w.phases {
 			w.fill(k, 20*time.Hour, limit, tooShort, bogus, bare, revoked, penury, dated, blip)
@@ -44,13 +46,13 @@ func TestHealthyKeyIsInUseWithinItsIntervalAndOneRequest(t *testing.T) {
 			}
 			for k, s := range status {
 				now := w.now(k, at)
-				if now.fault != healthy || s.State == Valid || at <= max(now.from, w.calls[k][len(w.calls[k])-1].at)+w.interval(k) {
+				if now.fault != healthy || s.State == Valid || at <= max(now.from, last(w.got(k)).at)+w.interval(k) {
 					late[k] = 0
 					continue
 				}
 				if late[k]++; late[k] > out {
 					t.Fatalf("%v: %s is %s (%s until %v, next try %v), good since %v, last asked at %v, interval %v", at, s.ID, s.State, s.Reason,
-						s.Until.Sub(w.start), s.NextTry.Sub(w.start), now.from, w.calls[k][len(w.calls[k])-1], w.interval(k))
+						s.Until.Sub(w.start), s.NextTry.Sub(w.start), now.from, last(w.got(k)), w.interval(k))
 				}
 			}
 		})
@@ -73,7 +75,7 @@ func TestKeyDeadForAWeekGetsOneCallPerInterval(t *testing.T) {
 				}
 				p := w.pool()
 				w.run(p, traffic{until: week, gap: time.Minute, probes: f == revoked || f == penury}, func(time.Duration) {})
-				calls := w.calls[0]
+				calls := w.got(0)
 				if n := len(calls); n > 250 {
 					t.Errorf("%d calls in a week", n)
 				}
@@ -105,7 +107,7 @@ func TestKeyDeadForAWeekGetsOneCallPerInterval(t *testing.T) {
 // An overload of 17 s, however it is told, keeps no key out for longer than 20 s.
 func TestOverloadOfSeventeenSecondsBenchesNothingLongerThanTwenty(t *testing.T) {
 	t.Parallel()
-	seeds(t, 60, func(t *testing.T, seed uint64) {
+	seeds(t, 20, func(t *testing.T, seed uint64) {
 		const overload, bench = 17 * time.Second, 20 * time.Second
 		w := newWorld(t, seed, 1+int(seed%5))
 		var begun []time.Duration
@@ -139,7 +141,7 @@ func TestOverloadOfSeventeenSecondsBenchesNothingLongerThanTwenty(t *testing.T) 
 // A deadline that is wrong by weeks keeps a key out no longer than the cap.
 func TestBogusDeadlineFreezesNothingLongerThanTheCap(t *testing.T) {
 	t.Parallel()
-	seeds(t, 20, func(t *testing.T, seed uint64) {
+	seeds(t, 8, func(t *testing.T, seed uint64) {
 		w := newWorld(t, seed, 1+int(seed%4))
 		for k := range w.phases {
 			w.fill(k, 40*time.Hour, bogus)
@@ -152,8 +154,8 @@ func TestBogusDeadlineFreezesNothingLongerThanTheCap(t *testing.T) {
 					since[i] = at
 					continue
 				}
-				if calls := w.calls[i]; len(calls) > 0 {
-					since[i] = max(since[i], calls[len(calls)-1].at)
+				if calls := w.got(i); len(calls) > 0 {
+					since[i] = max(since[i], last(calls).at)
 				}
 				if frozen := at - since[i]; frozen > verifyRate+5*time.Minute {
 					t.Fatalf("%v: %s has not been asked for %v", at, k.ID, frozen)
@@ -166,7 +168,7 @@ func TestBogusDeadlineFreezesNothingLongerThanTheCap(t *testing.T) {
 // Clients that try again at once, twenty times, keep no key out for longer.
 func TestRetriesOfClientsLengthenNothing(t *testing.T) {
 	t.Parallel()
-	seeds(t, 20, func(t *testing.T, seed uint64) {
+	seeds(t, 6, func(t *testing.T, seed uint64) {
 		out := map[int]time.Duration{} // by how often a client tries: how long keys were out that could have served
 		for _, tries := range []int{1, 20} {
 			w := newWorld(t, seed, 1+int(seed%3))

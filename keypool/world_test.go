@@ -126,6 +126,13 @@ func (w *world) answer(key int, probe bool) verdict.Verdict {
 	return verdict.Classify(w.family, verdict.Answer{Status: status, Header: header, Body: []byte(body), Now: time.Now()})
 }
 
+// got are the calls that a key has got so far.
+func (w *world) got(key int) []sent {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[key]
+}
+
 // Can and Probe make the world a Prober as the gateway's is.
 func (w *world) Can(r verdict.Reason) bool {
 	return r != verdict.QuotaExhausted || w.family == verdict.Anthropic
@@ -186,7 +193,7 @@ type traffic struct {
 
 // interval is how soon a key is to be asked again after the last answers it got.
 func (w *world) interval(key int) time.Duration {
-	calls := w.calls[key]
+	calls := w.got(key)
 	bad := 0 // in a row
 	for bad < len(calls) && calls[len(calls)-1-bad].fault != healthy {
 		bad++
@@ -221,7 +228,7 @@ func (w *world) interval(key int) time.Duration {
 
 // before is the longest interval that the last answers before a blip asked for.
 func (w *world) before(key, bad int) (longest time.Duration) {
-	calls := w.calls[key]
+	calls := w.got(key)
 	for i := range bad {
 		switch calls[len(calls)-1-i].fault {
 		case blip, healthy:
