@@ -360,8 +360,18 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 	case returns && at.After(now) && w.worth(s, now, at):
 		w.until = at
 		return nil, nil, true
+	case w.usable(home, now): // but full
+		if m, _ = w.choose(now); m == nil || !w.fits(m) {
+			m = home // as is every other: the cache decides
+		}
+		return m, nil, true
 	}
 	return nil, nil, false
+}
+
+// usable says that the key may be asked now, whether it has room or not.
+func (w *walk) usable(m *member, now time.Time) bool {
+	return m != nil && w.askable(m, now) && m.ready(clip(w.want.Model), now) <= halfOpen
 }
 
 // atHome says that the session's own key serves the call, now or after a trial that is
@@ -390,7 +400,7 @@ func (w *walk) atHome(s *stay, home *member, now time.Time) (m *member, trying [
 
 // fills is when a key that has no room for the call now will have some.
 func (w *walk) fills(m *member, now time.Time) (time.Time, bool) {
-	if m == nil || !w.askable(m, now) || m.ready(clip(w.want.Model), now) > halfOpen {
+	if !w.usable(m, now) {
 		return time.Time{}, false
 	}
 	return w.roomAt(m, now)

@@ -487,6 +487,8 @@ func TestSessionLeavesAKeyThatIsFull(t *testing.T) {
 				tells("0", "k2") // it has the same cache, and, as it now turns out, the same limits
 				tells("9", "k1")
 				tells("0", "k1")
+				tells("0", "k1")
+				tells("0", "k1")
 			})
 		})
 	}
