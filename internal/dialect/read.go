@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"bytes"
+	"strconv"
 
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
@@ -29,51 +30,86 @@ func IsBody(e wire.Event) bool {
 }
 
 // Text reads a JSON string, "" from any other value.
-func Text(value []byte) string { return gjson.ParseBytes(value).Str }
+func Text(value []byte) string {
+	switch {
+	case len(value) < 2 || value[0] != '"':
+		return ""
+	case bytes.IndexByte(value, '\\') < 0:
+		return string(value[1 : len(value)-1])
+	}
+	return gjson.ParseBytes(value).Str
+}
 
 // Says reports whether a member of an answer states something: it is there and
 // not null, false, 0 or empty. Providers send "error":null in good answers.
-func Says(v gjson.Result) bool {
-	switch v.Type {
-	case gjson.Null, gjson.False:
+func Says(value []byte) bool {
+	if len(value) == 0 {
 		return false
-	case gjson.Number:
-		return v.Num != 0
-	case gjson.String:
-		return v.Str != ""
-	case gjson.JSON:
-		says := false
-		v.ForEach(func(_, _ gjson.Result) bool {
-			says = true
-			return false
-		})
-		return says
-	case gjson.True:
 	}
-	return true
+	switch value[0] {
+	case 'n', 'f':
+		return false
+	case 't':
+		return true
+	case '"':
+		return len(value) > len(`""`)
+	case '{', '[':
+		parts := PartsOf(value)
+		_, _, says := parts.Next()
+		return says
+	}
+	n, _ := strconv.ParseFloat(string(value), 64)
+	return n != 0
+}
+
+// IsNumber reports whether a value is one.
+func IsNumber(value []byte) bool {
+	return len(value) > 0 && (value[0] == '-' || '0' <= value[0] && value[0] <= '9')
 }
 
 // Count reads a number of tokens, 0 where there is none. It is bounded so that
 // sums of what an upstream makes up cannot overflow.
-func Count(v gjson.Result) int64 {
-	if v.Type != gjson.Number || v.Num < 0 {
+func Count(value []byte) int64 {
+	const most = 1 << 40
+	if !IsNumber(value) {
 		return 0
 	}
-	return int64(min(v.Num, 1<<40))
+	var n int64
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			f, _ := strconv.ParseFloat(string(value), 64)
+			return int64(max(0, min(f, most)))
+		}
+		n = min(10*n+int64(c-'0'), most)
+	}
+	return n
 }
 
 // OpenAIUsage reads a usage object of the OpenAI APIs; input and output are the
-// names of its two totals.
-func OpenAIUsage(u gjson.Result, input, output string) llm.Usage {
-	details := u.Get(input + "_details")
-	read := Count(details.Get("cached_tokens"))
-	write := Count(details.Get("cache_write_tokens"))
-	out := Count(u.Get(output))
-	return llm.Usage{
-		Input:      max(0, Count(u.Get(input))-read-write),
-		Output:     out,
-		CacheRead:  read,
-		CacheWrite: write,
-		Reasoning:  min(out, Count(u.Get(output+"_details.reasoning_tokens"))),
+// names of its two totals. It is false of anything but an object.
+func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
+	if len(value) == 0 || value[0] != '{' {
+		return u, false
 	}
+	const details = "_details"
+	for parts := PartsOf(value); ; {
+		name, v, more := parts.Next()
+		if !more {
+			break
+		}
+		whole, part := bytes.CutSuffix(name, []byte(details))
+		switch {
+		case string(name) == input:
+			u.Input = Count(v)
+		case string(name) == output:
+			u.Output = Count(v)
+		case part && string(whole) == input:
+			u.CacheRead, u.CacheWrite = Count(Member(v, "cached_tokens")), Count(Member(v, "cache_write_tokens"))
+		case part && string(whole) == output:
+			u.Reasoning = Count(Member(v, "reasoning_tokens"))
+		}
+	}
+	u.Input = max(0, u.Input-u.CacheRead-u.CacheWrite)
+	u.Reasoning = min(u.Output, u.Reasoning)
+	return u, true
 }

@@ -242,8 +242,8 @@ var byteMutants = []mutant{
 	},
 	{
 		"cumulative usage is added up", "internal/dialect/messages/observe.go",
-		"*field = dialect.Count(v)",
-		"*field += dialect.Count(v)",
+		"*field = dialect.Count(value)",
+		"*field += dialect.Count(value)",
 		"internal/dialect/messages TestContract",
 	},
 	{

@@ -8,22 +8,22 @@ import (
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
-
-	"github.com/tidwall/gjson"
 )
 
 // maxChoices bounds what is remembered of an answer; the API allows 128.
 const maxChoices = 1024
 
 type observer struct {
-	turn    llm.Turn
-	content bool           // model output has been seen
-	failed  bool           // an error has been seen: nothing after it completes the answer
-	done    bool           // [DONE], or a whole JSON body
-	choices map[int64]bool // the choices seen, true if finished
-	open    int            // how many of them are not
-	closed  bool           // the last event ended with its blank line
-	usual   dialect.Sample // a chunk that was plain
+	turn              llm.Turn
+	content           bool           // model output has been seen
+	failed            bool           // an error has been seen: nothing after it completes the answer
+	done              bool           // [DONE], or a whole JSON body
+	seen              int            // how many choices have been seen
+	open              int            // how many of them are not finished
+	first, firstEnded bool           // choice 0 has been seen, is finished
+	others            map[int64]bool // of the other choices seen: finished
+	closed            bool           // the last event ended with its blank line
+	usual             dialect.Sample // a chunk that was plain
 }
 
 // Event says what the event means to the gate and takes in what it tells.
@@ -95,12 +95,11 @@ func (o *observer) completion(data []byte) (content bool, err error) {
 				o.turn.Model = dialect.Text(value)
 			}
 		case "usage":
-			if u := gjson.ParseBytes(value); u.IsObject() {
-				o.turn.Usage = dialect.OpenAIUsage(u, "prompt_tokens", "completion_tokens")
-				o.turn.Reported = true
+			if u, ok := dialect.OpenAIUsage(value, "prompt_tokens", "completion_tokens"); ok {
+				o.turn.Usage, o.turn.Reported = u, true
 			}
 		case "error":
-			o.failed = o.failed || dialect.Says(gjson.ParseBytes(value))
+			o.failed = o.failed || dialect.Says(value)
 		case "choices":
 			choices = value
 		}
@@ -109,71 +108,111 @@ func (o *observer) completion(data []byte) (content bool, err error) {
 	if err != nil {
 		return false, err // a finish reason in a chunk that is cut short finishes nothing
 	}
-	return o.choose(gjson.ParseBytes(choices)), nil
+	return o.choose(choices), nil
 }
 
 // choose reads the choices of one chunk.
-func (o *observer) choose(choices gjson.Result) (content bool) {
-	if !choices.IsArray() {
+func (o *observer) choose(choices []byte) (content bool) {
+	if len(choices) == 0 || choices[0] != '[' {
 		return false
 	}
-	choices.ForEach(func(_, choice gjson.Result) bool {
-		var index int64
-		var reason string
-		choice.ForEach(func(name, v gjson.Result) bool {
-			switch name.Str {
-			case "index":
-				index = dialect.Count(v)
-			case "finish_reason":
-				reason = cmp.Or(v.Str, reason)
-			case "delta", "message":
-				content = content || speaks(v)
-			}
-			return true
-		})
-		o.saw(index, reason != "")
-		if reason != "" {
-			content = true
-			if index == 0 || o.turn.Stop == "" {
-				o.turn.Stop = reason
-			}
+	for parts := dialect.PartsOf(choices); ; {
+		_, choice, ok := parts.Next()
+		if !ok {
+			return content
 		}
-		return true
-	})
-	return content
+		index, reason, says := readChoice(choice)
+		content = content || says || reason != ""
+		o.saw(index, reason != "")
+		if reason != "" && (index == 0 || o.turn.Stop == "") {
+			o.turn.Stop = reason
+		}
+	}
+}
+
+func readChoice(choice []byte) (index int64, reason string, says bool) {
+	if choice[0] != '{' {
+		return 0, "", false
+	}
+	for parts := dialect.PartsOf(choice); ; {
+		name, v, ok := parts.Next()
+		if !ok {
+			return index, reason, says
+		}
+		switch string(name) {
+		case "index":
+			index = dialect.Count(v)
+		case "finish_reason":
+			reason = cmp.Or(word(v), reason)
+		case "delta", "message":
+			says = says || speaks(v)
+		}
+	}
+}
+
+// word is dialect.Text without an allocation for what is most often said.
+func word(value []byte) string {
+	switch string(value) {
+	case `"stop"`:
+		return "stop"
+	case `"tool_calls"`:
+		return "tool_calls"
+	}
+	return dialect.Text(value)
 }
 
 // speaks reports whether a message, or a part of one, holds anything of the model's.
-func speaks(message gjson.Result) (content bool) {
-	message.ForEach(func(name, v gjson.Result) bool {
-		content = name.Str != "role" && dialect.Says(v)
-		return !content
-	})
-	return content
+func speaks(message []byte) bool {
+	if message[0] != '{' && message[0] != '[' {
+		return dialect.Says(message)
+	}
+	for parts := dialect.PartsOf(message); ; {
+		name, v, ok := parts.Next()
+		if !ok {
+			return false
+		}
+		if string(name) != "role" && dialect.Says(v) {
+			return true
+		}
+	}
 }
 
 func (o *observer) saw(index int64, finished bool) {
-	was, known := o.choices[index]
-	if !known && len(o.choices) >= maxChoices {
+	was, known := o.choice(index)
+	if !known && o.seen >= maxChoices {
 		return
 	}
-	if o.choices == nil {
-		o.choices = make(map[int64]bool, 1)
-	}
 	if !known {
+		o.seen++
 		o.open++
 	}
 	if finished && !was {
 		o.open--
 	}
-	o.choices[index] = was || finished
+	switch {
+	case index == 0:
+		o.first, o.firstEnded = true, was || finished
+		return
+	case o.others == nil:
+		o.others = make(map[int64]bool, 1)
+	}
+	o.others[index] = was || finished
+}
+
+// choice says whether a choice has been seen, and is finished.
+func (o *observer) choice(index int64) (finished, known bool) {
+	if index == 0 {
+		return o.firstEnded, o.first
+	}
+	finished, known = o.others[index]
+	return finished, known
 }
 
 // plain reports whether a chunk can hold nothing but more of the output of choice
 // 0: no error, no usage, no end, no other choice. It errs towards false. Inside a
 // string of the model's the quotes of these names would be escaped.
 func (o *observer) plain(data []byte) bool {
-	if _, known := o.choices[0]; !known {
+	if !o.first {
 		return false
 	}
 	if o.usual.Like(data) {
@@ -208,7 +247,7 @@ func only(data []byte, name string, c byte) bool {
 // has its finish reason: some upstreams leave the marker out.
 func (o *observer) Turn() llm.Turn {
 	t := o.turn
-	t.Complete = !o.failed && (o.done || (len(o.choices) > 0 && o.open == 0))
+	t.Complete = !o.failed && (o.done || (o.seen > 0 && o.open == 0))
 	return t
 }
 

@@ -93,11 +93,11 @@ func (o *observer) message(data []byte) (failed bool, err error) {
 		case "container":
 			o.turn.Container = gjson.GetBytes(value, "id").Str
 		case "usage":
-			o.usage.update(gjson.ParseBytes(value))
+			o.usage.update(value)
 		case "type":
 			failed = failed || dialect.Text(value) == "error"
 		case "error":
-			failed = failed || dialect.Says(gjson.ParseBytes(value))
+			failed = failed || dialect.Says(value)
 		}
 		return nil
 	})
@@ -111,7 +111,7 @@ func (o *observer) delta(data []byte) {
 	if id := gjson.GetBytes(data, "delta.container.id").Str; id != "" {
 		o.turn.Container = id
 	}
-	o.usage.update(gjson.GetBytes(data, "usage"))
+	o.usage.update([]byte(gjson.GetBytes(data, "usage").Raw))
 }
 
 // blockStart tells the start of a block that is still empty from one that has
@@ -129,7 +129,7 @@ func blockStart(data []byte) dialect.Kind {
 	default:
 		return dialect.Content
 	}
-	if dialect.Says(content) {
+	if dialect.Says([]byte(content.Raw)) {
 		return dialect.Content
 	}
 	return dialect.Preamble
@@ -155,23 +155,25 @@ type usage struct {
 	iterated   bool
 }
 
-func (u *usage) update(report gjson.Result) {
-	if !report.IsObject() {
+func (u *usage) update(report []byte) {
+	if len(report) == 0 || report[0] != '{' {
 		return
 	}
 	u.reported = true
-	replace(&u.last, report)
-	list := report.Get("iterations")
-	if !list.IsArray() || !dialect.Says(list) {
+	list := replace(&u.last, report)
+	if len(list) == 0 || list[0] != '[' || !dialect.Says(list) {
 		return
 	}
 	u.iterated, u.iterations = true, llm.Usage{}
-	list.ForEach(func(_, entry gjson.Result) bool {
+	for parts := dialect.PartsOf(list); ; {
+		_, entry, ok := parts.Next()
+		if !ok {
+			return
+		}
 		var one llm.Usage
 		replace(&one, entry)
 		u.iterations = u.iterations.Add(one)
-		return true
-	})
+	}
 }
 
 // total is the sum over the iterations where the provider reports them: that is
@@ -186,23 +188,46 @@ func (u *usage) total() llm.Usage {
 	return t
 }
 
-func replace(u *llm.Usage, report gjson.Result) {
-	set := func(field *int64, path string) bool {
-		v := report.Get(path)
-		if v.Type != gjson.Number {
-			return false
-		}
-		*field = dialect.Count(v)
-		return true
+// replace takes in the fields that a report has, and returns its iterations.
+func replace(u *llm.Usage, report []byte) (iterations []byte) {
+	if len(report) == 0 || report[0] != '{' {
+		return nil
 	}
-	set(&u.Input, "input_tokens")
-	set(&u.Output, "output_tokens")
-	set(&u.CacheRead, "cache_read_input_tokens")
-	set(&u.Reasoning, "output_tokens_details.thinking_tokens")
-	if !set(&u.CacheWrite, "cache_creation_input_tokens") {
-		if parts := report.Get("cache_creation"); parts.IsObject() {
-			u.CacheWrite = dialect.Count(parts.Get("ephemeral_5m_input_tokens")) +
-				dialect.Count(parts.Get("ephemeral_1h_input_tokens"))
+	var written []byte // to the cache, by how long it keeps it
+	total := false
+	for parts := dialect.PartsOf(report); ; {
+		name, v, ok := parts.Next()
+		if !ok {
+			break
+		}
+		switch string(name) {
+		case "input_tokens":
+			set(&u.Input, v)
+		case "output_tokens":
+			set(&u.Output, v)
+		case "cache_read_input_tokens":
+			set(&u.CacheRead, v)
+		case "cache_creation_input_tokens":
+			total = set(&u.CacheWrite, v)
+		case "cache_creation":
+			written = v
+		case "output_tokens_details":
+			set(&u.Reasoning, dialect.Member(v, "thinking_tokens"))
+		case "iterations":
+			iterations = v
 		}
 	}
+	if !total && len(written) > 0 && written[0] == '{' {
+		u.CacheWrite = dialect.Count(dialect.Member(written, "ephemeral_5m_input_tokens")) +
+			dialect.Count(dialect.Member(written, "ephemeral_1h_input_tokens"))
+	}
+	return iterations
+}
+
+func set(field *int64, value []byte) bool {
+	if !dialect.IsNumber(value) {
+		return false
+	}
+	*field = dialect.Count(value)
+	return true
 }

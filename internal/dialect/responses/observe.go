@@ -108,14 +108,13 @@ func (o *observer) response(data []byte) (failed bool, err error) {
 		case "incomplete_details":
 			reason = gjson.GetBytes(value, "reason").Str
 		case "usage":
-			if u := gjson.ParseBytes(value); u.IsObject() {
-				o.turn.Usage = dialect.OpenAIUsage(u, "input_tokens", "output_tokens")
-				o.turn.Reported = true
+			if u, ok := dialect.OpenAIUsage(value, "input_tokens", "output_tokens"); ok {
+				o.turn.Usage, o.turn.Reported = u, true
 			}
 		case "type":
 			failed = failed || dialect.Text(value) == "error"
 		case "error":
-			failed = failed || dialect.Says(gjson.ParseBytes(value))
+			failed = failed || dialect.Says(value)
 		}
 		return nil
 	})

@@ -1,0 +1,102 @@
+package dialecttest
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/llm"
+	"keybridge/internal/wire"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
+)
+
+// FuzzBodies compares what is learned of whole answers with what a plain reading of
+// them says, of all that is JSON and names nothing twice.
+func FuzzBodies(f *testing.F, d dialect.Dialect, plain func(body []byte) llm.Turn) {
+	f.Helper()
+	for _, file := range files(f) {
+		body := read(f, filepath.Base(file))
+		f.Add(body)
+		for line := range bytes.Lines(body) {
+			if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
+				f.Add(bytes.TrimSpace(data))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if !dialect.Whole(body) || !unambiguous(body) {
+			t.Skip()
+		}
+		o := d.Observe()
+		if o.Event(wire.Event{Raw: body, Data: body}) != dialect.End {
+			t.Skip()
+		}
+		want := plain(body)
+		want.Complete = true
+		if diff := cmp.Diff(want, o.Turn()); diff != "" {
+			t.Errorf("%s (-plain +observed):\n%s", body, diff)
+		}
+	})
+}
+
+// unambiguous says that body is JSON, and that no object in it has two members of a name.
+func unambiguous(body []byte) bool {
+	return json.Valid(body) && single(json.NewDecoder(bytes.NewReader(body)))
+}
+
+func single(d *json.Decoder) bool {
+	var open []map[string]bool // nil: an array
+	name := false              // the next token is one
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return true
+		}
+		switch v := t.(type) {
+		case json.Delim:
+			switch v {
+			case '{':
+				open = append(open, map[string]bool{})
+			case '[':
+				open = append(open, nil)
+			default:
+				open = open[:len(open)-1]
+			}
+			name = len(open) > 0 && open[len(open)-1] != nil
+			continue
+		case string:
+			if name {
+				names := open[len(open)-1]
+				if names[v] {
+					return false
+				}
+				names[v], name = true, false
+				continue
+			}
+		}
+		name = len(open) > 0 && open[len(open)-1] != nil
+	}
+}
+
+// Count is the plain reading of a number of tokens.
+func Count(v gjson.Result) int64 {
+	if v.Type != gjson.Number || v.Num < 0 {
+		return 0
+	}
+	return int64(min(v.Num, 1<<40))
+}
+
+// OpenAIUsage is the plain reading of a usage object.
+func OpenAIUsage(u gjson.Result, input, output string) llm.Usage {
+	read := Count(u.Get(input + "_details.cached_tokens"))
+	write := Count(u.Get(input + "_details.cache_write_tokens"))
+	out := Count(u.Get(output))
+	return llm.Usage{
+		Input: max(0, Count(u.Get(input))-read-write), Output: out, CacheRead: read, CacheWrite: write,
+		Reasoning: min(out, Count(u.Get(output+"_details.reasoning_tokens"))),
+	}
+}

@@ -1,0 +1,114 @@
+package dialect
+
+import "bytes"
+
+// Parts goes over the members of an object or the elements of an array. It is for
+// what Walk has passed, where strings are closed and brackets balanced; of anything
+// else it gives what comes before the first flaw.
+type Parts struct {
+	rest  []byte
+	named bool
+}
+
+// PartsOf begins with the first part of value. What is neither an object nor an
+// array has none.
+func PartsOf(value []byte) Parts {
+	if len(value) == 0 || value[0] != '{' && value[0] != '[' {
+		return Parts{}
+	}
+	return Parts{value[1:], value[0] == '{'}
+}
+
+// Next returns the next part: its name without escapes, nil in an array, and the
+// bytes of its value. It is false after the last.
+func (p *Parts) Next() (name, value []byte, ok bool) {
+	b := p.rest
+	p.rest = nil
+	i := skipSpace(b, 0)
+	if i < len(b) && b[i] == ',' {
+		i = skipSpace(b, i+1)
+	}
+	if p.named {
+		if i == len(b) || b[i] != '"' {
+			return nil, nil, false
+		}
+		end := stringEnd(b, i)
+		if end < 0 {
+			return nil, nil, false
+		}
+		name = b[i+1 : end-1]
+		if i = skipSpace(b, end); i == len(b) || b[i] != ':' {
+			return nil, nil, false
+		}
+		i = skipSpace(b, i+1)
+		if bytes.IndexByte(name, '\\') >= 0 {
+			spelled, _ := unquote(name)
+			name = []byte(spelled)
+		}
+	}
+	end := valueEnd(b, i)
+	if end < 0 {
+		return nil, nil, false
+	}
+	p.rest = b[end:]
+	return name, b[i:end], true
+}
+
+// Member is the value of the named member of an object, the last if there are
+// several, or nil.
+func Member(object []byte, name string) (value []byte) {
+	for parts := PartsOf(object); ; {
+		n, v, ok := parts.Next()
+		switch {
+		case !ok:
+			return value
+		case n != nil && string(n) == name:
+			value = v
+		}
+	}
+}
+
+// valueEnd returns where the value that begins at i ends, or -1.
+func valueEnd(b []byte, i int) int {
+	if i == len(b) {
+		return -1
+	}
+	switch b[i] {
+	case '"':
+		return stringEnd(b, i)
+	case '{', '[':
+		return nestedEnd(b, i)
+	}
+	to := i
+	for to < len(b) && scalar[b[to]] {
+		to++
+	}
+	if to == i {
+		return -1
+	}
+	return to
+}
+
+// nestedEnd returns where the object or array that begins at i ends, or -1. Which
+// bracket closes which is Walk's to check.
+func nestedEnd(b []byte, i int) int {
+	for depth := 0; ; {
+		if i = nextStructural(b, i); i == len(b) {
+			return -1
+		}
+		switch b[i] {
+		case '"':
+			if i = stringEnd(b, i); i < 0 {
+				return -1
+			}
+			continue
+		case '{', '[':
+			depth++
+		default:
+			depth--
+		}
+		if i++; depth == 0 {
+			return i
+		}
+	}
+}
