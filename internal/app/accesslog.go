@@ -21,6 +21,10 @@ var attrsPool = sync.Pool{New: func() any { return new([18]slog.Attr) }} //nolin
 // line writes a line. It is a record without a place in the code, which nobody
 // sees, and with its attributes in one group without a name, which needs no copy.
 func (l accessLog) line(at time.Time, level slog.Level, message string, attrs []slog.Attr) {
+	if h, ok := l.Handler.(*textHandler); ok {
+		h.line(at, level, message, attrs)
+		return
+	}
 	r := slog.NewRecord(at, level, message, 0)
 	r.AddAttrs(slog.Attr{Value: slog.GroupValue(attrs...)})
 	_ = l.Handle(context.Background(), r) // there is nowhere to complain

@@ -154,7 +154,7 @@ func newHandler(w io.Writer, f config.Format, level slog.Leveler) slog.Handler {
 		opts.ReplaceAttr = inSeconds
 		return slog.NewJSONHandler(w, opts)
 	}
-	return slog.NewTextHandler(w, opts)
+	return &textHandler{slog.NewTextHandler(w, opts), w}
 }
 
 // inSeconds writes durations as metrics have them: JSON would have a bare number of nanoseconds.
