@@ -78,10 +78,10 @@ func readFields(h http.Header, fields string) bool {
 		}
 		key := canonical(name)
 		if have := h[key]; have != nil {
-			h[key] = append(have, strings.Trim(value, " \t"))
+			h[key] = append(have, trim(value))
 			continue
 		}
-		values[0] = strings.Trim(value, " \t")
+		values[0] = trim(value)
 		h[key], values = values[:1:1], values[1:]
 	}
 	return true

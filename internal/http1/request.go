@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -55,6 +54,17 @@ var token = func() (t [256]bool) { //nolint:gochecknoglobals // a constant table
 	}
 	return t
 }()
+
+// trim takes off what may stand around a value.
+func trim(s string) string {
+	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
 
 func isToken(s string) bool {
 	for i := range len(s) {
@@ -122,7 +132,7 @@ func (r *Request) appendHead(b []byte) []byte {
 	b = append(append(append(b, r.Method...), ' '), r.Target...)
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = appendField(b, "Host", r.Host)
-	slices.SortFunc(r.Fields, func(a, b Field) int { return cmp.Compare(a.Name, b.Name) })
+	sortFields(r.Fields)
 	for _, f := range r.Fields {
 		if f.Name == userAgent && len(f.Values) > 0 && f.Values[0] != "" {
 			b = appendField(b, userAgent, f.Values[0])
@@ -146,9 +156,26 @@ func (r *Request) appendHead(b []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
+// sortFields orders fields by name.
+func sortFields(fields []Field) {
+	const few = 32 // as most requests have; a client can send very many
+	if len(fields) > few {
+		slices.SortFunc(fields, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
+		return
+	}
+	for i := 1; i < len(fields); i++ {
+		f, at := fields[i], i
+		for at > 0 && fields[at-1].Name > f.Name {
+			at--
+		}
+		copy(fields[at+1:i+1], fields[at:i])
+		fields[at] = f
+	}
+}
+
 const userAgent = "User-Agent"
 
 func appendField(b []byte, name, value string) []byte {
 	b = append(append(b, name...), ": "...)
-	return append(append(b, strings.Trim(value, " \t")...), "\r\n"...)
+	return append(append(b, trim(value)...), "\r\n"...)
 }

@@ -11,8 +11,9 @@ import (
 // Buffers of other sizes are not kept: smaller ones cost little, larger ones are rare
 // and much memory. They are powers of two.
 const (
-	smallestBuffer = 15
+	smallestBuffer = 10
 	largestBuffer  = 20
+	smallPower     = 14 // up to which a body is copied rather than waited for
 )
 
 var buffers [largestBuffer + 1]sync.Pool //nolint:gochecknoglobals // pools of *Buffer, by power of two
@@ -65,8 +66,11 @@ type body struct {
 }
 
 func newBody(text []byte, owner *Buffer) io.ReadCloser {
-	if owner == nil || owner.power == 0 {
+	switch {
+	case owner == nil || owner.power == 0:
 		return io.NopCloser(bytes.NewReader(text)) // net/http knows it, and sends it together with the head
+	case owner.power <= smallPower: // so that net/http knows it, too
+		return io.NopCloser(bytes.NewReader(bytes.Clone(text)))
 	}
 	b := &body{owner: owner}
 	b.r.Reset(text)

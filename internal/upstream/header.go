@@ -44,6 +44,12 @@ var requestFates = map[string]fate{ //nolint:gochecknoglobals // a constant tabl
 	"Upgrade":           drop,
 	"Host":              drop,
 	"Accept-Encoding":   drop, // set below
+	// Most clients send these.
+	"Accept":            pass,
+	"Anthropic-Beta":    pass,
+	"Anthropic-Version": pass,
+	"Content-Type":      pass,
+	"User-Agent":        pass,
 }
 
 var answerFates = map[string]fate{ //nolint:gochecknoglobals // a constant table
@@ -62,6 +68,38 @@ var answerFates = map[string]fate{ //nolint:gochecknoglobals // a constant table
 	"Trailer":           drop,
 	"Transfer-Encoding": drop,
 	"Upgrade":           drop,
+	// Most providers send these; rateHeaders says what others tell of one key.
+	"X-Ratelimit-Limit-Requests":     scoped,
+	"X-Ratelimit-Limit-Tokens":       scoped,
+	"X-Ratelimit-Remaining-Requests": scoped,
+	"X-Ratelimit-Remaining-Tokens":   scoped,
+	"X-Ratelimit-Reset-Requests":     scoped,
+	"X-Ratelimit-Reset-Tokens":       scoped,
+
+	"Access-Control-Expose-Headers": pass,
+	"Cache-Control":                 pass,
+	"Cf-Cache-Status":               pass,
+	"Cf-Ray":                        pass,
+	"Content-Length":                pass,
+	"Content-Type":                  pass,
+	"Date":                          pass,
+	"Openai-Processing-Ms":          pass,
+	"Openai-Version":                pass,
+	"Request-Id":                    pass,
+	"Server":                        pass,
+	"X-Content-Type-Options":        pass,
+	"X-Request-Id":                  pass,
+}
+
+// fateOf finds a header's fate and its canonical name. The tables spare those that
+// they name, which have no prefix that matters, all further questions.
+func fateOf(fates map[string]fate, k string) (f fate, key string, known bool) {
+	if f, known = fates[k]; known {
+		return f, k, true
+	}
+	key = http.CanonicalHeaderKey(k)
+	f, known = fates[key]
+	return f, key, known
 }
 
 var identity = []string{"identity"} //nolint:gochecknoglobals // a constant header value
@@ -85,12 +123,13 @@ func requestHeader(kind verdict.Family, r *Request) http.Header {
 func eachField(kind verdict.Family, r *Request, with func(name string, values []string)) {
 	pooled := r.CallerHeader == ""
 	named := connectionNamed(r.Header)
-	for k, v := range r.Header {
-		k = http.CanonicalHeaderKey(k)
-		f := requestFates[k]
+	for name, v := range r.Header {
+		f, k, known := fateOf(requestFates, name)
 		switch {
-		case f == drop, f == scoped && pooled, named[k],
-			strings.HasPrefix(k, "X-Keybridge-"), strings.HasPrefix(k, "X-Forwarded-"), strings.HasPrefix(k, "Proxy-"):
+		case f == drop, f == scoped && pooled, named[k]:
+			continue
+		case known:
+		case strings.HasPrefix(k, "X-Keybridge-"), strings.HasPrefix(k, "X-Forwarded-"), strings.HasPrefix(k, "Proxy-"):
 			continue
 		case k == "Idempotency-Key", k == "X-Idempotency-Key":
 			// net/http resends what bears these names, in this spelling, by itself.
@@ -130,13 +169,12 @@ type Rewrite struct {
 func ClientHeader(out http.Header, resp *http.Response, w Rewrite) {
 	named := connectionNamed(resp.Header)
 	var scratch []byte
-	for k, v := range resp.Header {
-		k = http.CanonicalHeaderKey(k)
-		f := answerFates[k]
-		if f == pass && w.Pooled && isRateHeader(k) {
+	for name, v := range resp.Header {
+		f, k, known := fateOf(answerFates, name)
+		if !known && isRateHeader(k) {
 			f = scoped
 		}
-		if f == drop || f == scoped && w.Pooled || named[k] || strings.HasPrefix(k, "Proxy-") {
+		if f == drop || f == scoped && w.Pooled || named[k] || !known && strings.HasPrefix(k, "Proxy-") {
 			continue
 		}
 		out[k], scratch = w.Masker.values(v, scratch)

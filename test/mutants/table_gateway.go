@@ -72,8 +72,8 @@ var upstreamMutants = []mutant{
 	},
 	{
 		"a client is told of one key's limits", "internal/upstream/header.go",
-		"if f == pass && w.Pooled && isRateHeader(k) {",
-		"if f == pass && !w.Pooled && isRateHeader(k) {",
+		"if !known && isRateHeader(k) {",
+		"if known && isRateHeader(k) {",
 		"internal/upstream TestClientHeader",
 	},
 	{
