@@ -15,13 +15,13 @@ import (
 	"keybridge/keypool/verdict"
 )
 
-// left adds to an answer how many requests of how many its key has left, and in how
-// many seconds it has all of them.
-func (r reply) left(remaining, limit, full int) reply {
+// left adds to an answer how many of 100 requests its key has left, and in how many
+// seconds it has all of them.
+func (r reply) left(remaining, full int) reply {
 	if r.header == nil {
 		r.header = http.Header{}
 	}
-	r.header.Set("Anthropic-Ratelimit-Requests-Limit", strconv.Itoa(limit))
+	r.header.Set("Anthropic-Ratelimit-Requests-Limit", "100")
 	r.header.Set("Anthropic-Ratelimit-Requests-Remaining", strconv.Itoa(remaining))
 	r.header.Set("Anthropic-Ratelimit-Requests-Reset", time.Now().Add(time.Duration(full)*time.Second).UTC().Format(time.RFC3339Nano))
 	return r
@@ -47,7 +47,7 @@ func introduced(t *testing.T, r *rig, lefts ...int) *Pool {
 		if i == len(lefts)-1 {
 			a = good()
 		}
-		s[k] = []reply{a.from(k, "").left(n, 100, 100-n)}
+		s[k] = []reply{a.from(k, "").left(n, 100-n)}
 		order = append(order, k)
 	}
 	call(t, p, s, strings.Join(order, " "), nil)
@@ -76,16 +76,16 @@ func TestHeadroomGauge(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		show("nothing is told", good(), nil)
-		show("a limit", good().left(25, 100, 10), map[string]float64{"k0 requests": 0.25})
+		show("a limit", good().left(25, 10), map[string]float64{"k0 requests": 0.25})
 		show("as it was reported, however long ago", good(), map[string]float64{"k0 requests": 0.25})
 		for name, value := range map[string]string{
 			"Anthropic-Ratelimit-Requests-Limit": "0", "Anthropic-Ratelimit-Requests-Remaining": "-1",
 		} {
-			show("nonsense in "+name, good().left(50, 100, 10).says(name, value), map[string]float64{"k0 requests": 0.25})
+			show("nonsense in "+name, good().left(50, 10).says(name, value), map[string]float64{"k0 requests": 0.25})
 		}
-		show("more left than there is", good().left(101, 100, 10), map[string]float64{"k0 requests": 0.25})
-		show("no reset", good().left(100, 100, 0).says("Anthropic-Ratelimit-Requests-Reset", "?"), map[string]float64{"k0 requests": 1})
-		show("all of them", good().left(1, 100, 10).
+		show("more left than there is", good().left(101, 10), map[string]float64{"k0 requests": 0.25})
+		show("no reset", good().left(100, 0).says("Anthropic-Ratelimit-Requests-Reset", "?"), map[string]float64{"k0 requests": 1})
+		show("all of them", good().left(1, 10).
 			says("Anthropic-Ratelimit-Tokens-Limit", "1000").says("Anthropic-Ratelimit-Tokens-Remaining", "500").
 			says("Anthropic-Ratelimit-Input-Tokens-Limit", "1000").says("Anthropic-Ratelimit-Input-Tokens-Remaining", "750").
 			says("Anthropic-Ratelimit-Output-Tokens-Limit", "1000").says("Anthropic-Ratelimit-Output-Tokens-Remaining", "1000"),
@@ -93,7 +93,7 @@ func TestHeadroomGauge(t *testing.T) {
 		want.transitions = map[verdict.Reason]int{"rate_limited": 1}
 		want.failovers = map[verdict.Reason]int{"rate_limited": 1}
 		want.keys["k0"], want.next, want.scoped = Temporary, 30, map[string]int{"key": 1}
-		show("used up", limited(30*time.Second).left(0, 100, 60),
+		show("used up", limited(30*time.Second).left(0, 60),
 			map[string]float64{"k0 requests": 0, "k0 tokens": 0.5, "k0 input_tokens": 0.75, "k0 output_tokens": 1})
 
 		next := r.pool(2)
@@ -108,7 +108,7 @@ func TestOrganizationSharesItsHeadroom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(3)
 		for i, o := range []string{"a", "a", "b"} {
-			reveal(t, p, "m", i, good().from(o, fmt.Sprint("w", i)).left(90-10*i, 100, 60))
+			reveal(t, p, "m", i, good().from(o, fmt.Sprint("w", i)).left(90-10*i, 60))
 			time.Sleep(time.Second)
 		}
 		var got []string
@@ -129,11 +129,11 @@ func TestOrganizationSharesItsHeadroom(t *testing.T) {
 func TestHeadroomAsksTheKeyWithTheMostToSpare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := introduced(t, newRig(t), 20, 60, 40)
-		call(t, p, script{"k1": {good().left(30, 100, 70)}}, "k1", nil)
+		call(t, p, script{"k1": {good().left(30, 70)}}, "k1", nil)
 		time.Sleep(together + time.Millisecond)
 		call(t, p, script{"k2": {aside()}, "k1": {aside()}, "k0": {good()}}, "k2 k1 k0", nil)
 		time.Sleep(time.Minute) // all fill up at the same pace, and all but full is as good as full
-		call(t, p, script{"k2": {good().left(1, 100, 99)}}, "k2", nil)
+		call(t, p, script{"k2": {good().left(1, 99)}}, "k2", nil)
 		call(t, p, script{"k1": {limited(time.Hour)}, "k0": {good()}}, "k1 k0", nil)
 		idle(t, p)
 	})
@@ -169,9 +169,9 @@ func TestOlderReportIsPassedOver(t *testing.T) {
 		r := newRig(t)
 		p := r.pool(1)
 		c := newCrowd(t)
-		c.call(t.Context(), p, "slow", good().left(99, 100, 1).after(10*time.Second))
+		c.call(t.Context(), p, "slow", good().left(99, 1).after(10*time.Second))
 		time.Sleep(time.Second)
-		c.call(t.Context(), p, "quick", good().left(10, 100, 90).after(time.Second))
+		c.call(t.Context(), p, "quick", good().left(10, 90).after(time.Second))
 		time.Sleep(time.Second)
 		synctest.Wait()
 		for range 2 {
@@ -190,7 +190,7 @@ func TestOlderReportIsPassedOver(t *testing.T) {
 func TestUnknownKeyIsTriedWithOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(2, byHeadroom)
-		call(t, p, script{"k0": {good().left(50, 100, 50)}}, "k0", nil)
+		call(t, p, script{"k0": {good().left(50, 50)}}, "k0", nil)
 		c := newCrowd(t)
 		for _, name := range []string{"a", "b", "c"} {
 			c.call(t.Context(), p, name, good().after(time.Second))
@@ -213,7 +213,7 @@ func TestModelsWhoseLimitsAreKeptAreBounded(t *testing.T) {
 			}
 		}
 		for i := range maxModels {
-			ask(fmt.Sprint("known-", i), good().left(50, 100, 3600))
+			ask(fmt.Sprint("known-", i), good().left(50, 3600))
 		}
 		for i := range 1000 {
 			ask(fmt.Sprint("invented-", i), good())
@@ -221,7 +221,7 @@ func TestModelsWhoseLimitsAreKeptAreBounded(t *testing.T) {
 		if got := p.Status().Keys[0].Headroom; len(got) != maxModels {
 			t.Errorf("%d models are kept, want %d", len(got), maxModels)
 		}
-		ask("newer", good().left(50, 100, 3600))
+		ask("newer", good().left(50, 3600))
 		rooms := p.Status().Keys[0].Headroom
 		models := map[string]bool{}
 		for _, r := range rooms {
@@ -266,7 +266,7 @@ func TestTokensThatACallNeeds(t *testing.T) {
 		estimate := func() string {
 			var out []string
 			for _, k := range p.Status().Keys {
-				out = append(out, fmt.Sprint(k.Headroom[0].Estimate))
+				out = append(out, strconv.FormatInt(k.Headroom[0].Estimate, 10))
 			}
 			return strings.Join(out, " ")
 		}
@@ -301,7 +301,7 @@ func TestTokensThatACallNeeds(t *testing.T) {
 func TestOutputIsTakenAsItIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(1)
-		h := good().left(100, 100, 0).says("Anthropic-Ratelimit-Output-Tokens-Limit", "1000").
+		h := good().left(100, 0).says("Anthropic-Ratelimit-Output-Tokens-Limit", "1000").
 			says("Anthropic-Ratelimit-Output-Tokens-Remaining", "900").says("Anthropic-Ratelimit-Output-Tokens-Reset", "2000-01-20T00:00:00Z").header
 		for _, want := range []int64{900, 800} { // the first call tells what one takes
 			var lease *Lease
@@ -340,8 +340,8 @@ func TestRefusalOfAKeyThatIsUsedUpMarksIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, s := range strategies {
 			p := newRig(t).pool(1, func(o *Options) { o.Strategy = s })
-			call(t, p, script{"k0": {good().left(0, 100, 60)}}, "k0", nil)
-			call(t, p, script{"k0": {limited(30 * time.Second).left(0, 100, 60)}}, "k0", exhausted(OutcomeRateLimited, 30*time.Second))
+			call(t, p, script{"k0": {good().left(0, 60)}}, "k0", nil)
+			call(t, p, script{"k0": {limited(30*time.Second).left(0, 60)}}, "k0", exhausted(OutcomeRateLimited, 30*time.Second))
 			call(t, p, script{}, "", exhausted(OutcomeRateLimited, 30*time.Second))
 		}
 	})

@@ -90,7 +90,7 @@ func (m *Metrics) gauges(ch chan<- prometheus.Metric, p *Pool) {
 		gauge(m.descs.key, 1, k.ID, string(k.State))
 		for res, ratio := range view.ratios[i] {
 			if ratio >= 0 {
-				gauge(m.descs.headroom, ratio, k.ID, verdict.Resource(res).String()) //nolint:gosec // there are four
+				gauge(m.descs.headroom, ratio, k.ID, verdict.Resource(res).String())
 			}
 		}
 	}

@@ -32,7 +32,7 @@ func (m *member) ratios(ls *lanes) ratios {
 	var newest [verdict.Resources]*row
 	for _, l := range ls.byName {
 		for res := range newest {
-			_, r := m.lastReport(l, verdict.Resource(res)) //nolint:gosec // there are five
+			_, r := m.lastReport(l, verdict.Resource(res))
 			if n := newest[res]; r != nil && (n == nil || r.sent.After(n.sent) || r.sent.Equal(n.sent) && r.ratio() < n.ratio()) {
 				newest[res] = r
 			}

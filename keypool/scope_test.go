@@ -190,8 +190,10 @@ func TestConfiguredScopesWin(t *testing.T) {
 			got = append(got, k.Organization)
 		}
 		if diff := gocmp.Diff([]Membership{
-			{Name: "team", Evidence: "configured", Shared: []string{"k1", "k3"}}, {Name: "team", Evidence: "configured", Shared: []string{"k0", "k3"}},
-			{Name: "other", Evidence: "configured"}, {Name: "team", Evidence: "Anthropic-Organization-Id", Shared: []string{"k0", "k1"}},
+			{Name: "team", Evidence: "configured", Shared: []string{"k1", "k3"}},
+			{Name: "team", Evidence: "configured", Shared: []string{"k0", "k3"}},
+			{Name: "other", Evidence: "configured"},
+			{Name: "team", Evidence: "Anthropic-Organization-Id", Shared: []string{"k0", "k1"}},
 		}, got); diff != "" {
 			t.Errorf("memberships (-want +got):\n%s", diff)
 		}

@@ -50,8 +50,8 @@ func TestScopes(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 500_000_000, time.UTC)
-	in := func(d time.Duration) time.Time { return now.Add(d) }
+	came := time.Date(2026, 11, 23, 12, 0, 0, 500_000_000, time.UTC)
+	in := came.Add
 	rate := func(limit, remaining, reset string) http.Header {
 		return header("x-ratelimit-limit-requests", limit, "x-ratelimit-remaining-requests", remaining, "x-ratelimit-reset-requests", reset)
 	}
@@ -84,7 +84,7 @@ func TestLimits(t *testing.T) {
 		{"a compatible upstream's own", Compatible, claude("5", "1", "2026-11-23T12:00:02.5Z"), Report{Requests: {5, 1, in(2 * time.Second)}}},
 		{"plain seconds, as Azure", Compatible, rate("10", "3", "41"), Report{Requests: {10, 3, in(41 * time.Second)}}},
 		{"hours", OpenAI, rate("10", "3", "2h"), Report{Requests: {10, 3, in(2 * time.Hour)}}},
-		{"full", OpenAI, rate("10", "10", "0s"), Report{Requests: {10, 10, now}}},
+		{"full", OpenAI, rate("10", "10", "0s"), Report{Requests: {10, 10, came}}},
 		{"used up", OpenAI, rate("10", "0", "1s"), Report{Requests: {10, 0, in(time.Second)}}},
 		{"no reset", OpenAI, rate("10", "3", ""), Report{Requests: {10, 3, time.Time{}}}},
 		{"a reset that is no time", OpenAI, rate("10", "3", "soon"), Report{Requests: {10, 3, time.Time{}}}},
@@ -109,7 +109,7 @@ func TestLimits(t *testing.T) {
 		{"nothing", Compatible, nil, Report{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := Limits(tt.family, tt.header, now)
+			got, ok := Limits(tt.family, tt.header, came)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}
@@ -118,7 +118,7 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
-	if n := testing.AllocsPerRun(100, func() { Limits(OpenAI, rateHeader, now) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { Limits(OpenAI, rateHeader, came) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -131,18 +131,18 @@ func FuzzLimits(f *testing.F) {
 	f.Add("-1", "0", "2026-11-23T12:00:02Z")
 	f.Add("9223372036854775807", "9223372036854775807", "1e18")
 	f.Fuzz(func(t *testing.T, limit, remaining, reset string) {
-		now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		came := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 		h := http.Header{
 			"X-Ratelimit-Limit-Tokens": {limit}, "X-Ratelimit-Remaining-Tokens": {remaining}, "X-Ratelimit-Reset-Tokens": {reset},
 			"Anthropic-Ratelimit-Requests-Limit": {limit}, "Anthropic-Ratelimit-Requests-Remaining": {remaining}, "Anthropic-Ratelimit-Requests-Reset": {reset},
 		}
 		for _, family := range []Family{OpenAI, Anthropic, Compatible} {
-			r, ok := Limits(family, h, now)
+			r, ok := Limits(family, h, came)
 			for _, l := range r {
 				if l.Max < 0 || l.Remaining < 0 || l.Remaining > l.Max || l.Max > 0 && !ok {
 					t.Errorf("%s: %+v", family, l)
 				}
-				if !l.Full.IsZero() && l.Full.Sub(now) > maxWait {
+				if !l.Full.IsZero() && l.Full.Sub(came) > maxWait {
 					t.Errorf("%s: full on %v", family, l.Full)
 				}
 			}
