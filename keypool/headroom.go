@@ -225,7 +225,7 @@ func (w *walk) measure(now time.Time) {
 		if w.lane = ls.get(clip(w.want.Model), false); w.lane != nil {
 			w.need = w.lane.need(&w.want)
 			w.cold = w.need
-			w.cold[verdict.InputTokens] = max(w.need[verdict.InputTokens], int64(w.lane.input), w.want.Tokens)
+			w.cold[verdict.InputTokens] = max(w.need[verdict.InputTokens], int64(w.lane.input), int64(w.lane.takes(w.want.Tokens)))
 		}
 	}
 	w.warm = nil
@@ -339,7 +339,7 @@ func (w *walk) charge(l *Lease) {
 	if l.lane = w.lane; l.lane == nil {
 		return
 	}
-	l.need = w.need
+	l.need, l.guess = w.need, w.want.Tokens
 	if w.comesCold(l.member) {
 		l.need = w.cold
 	}
@@ -435,7 +435,7 @@ func (l *Lease) settle(u Usage) {
 	if l.lane == nil {
 		return
 	}
-	l.lane.learn(u)
+	l.lane.learn(u, l.guess)
 	now := time.Now()
 	for i := range l.places {
 		mt := l.places[i].meter

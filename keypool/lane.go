@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"math"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -20,6 +21,9 @@ type lane struct {
 	reported bool   // a provider has told a limit for it
 
 	input, fresh, output float64 // tokens a call; fresh: not read from a cache
+	// ratio is what calls used to what they were taken to use, off how far from that it
+	// mostly is.
+	ratio, off float64
 }
 
 // lanes are the models whose rate limits are kept. Clients choose their names, so
@@ -64,8 +68,9 @@ func (ls *lanes) victim(reported bool) (found *lane) {
 	return found
 }
 
-// learn takes an answer's usage into the average.
-func (l *lane) learn(u Usage) {
+// learn takes an answer's usage into the average; guess is what its call was taken to
+// use, zero: unknown.
+func (l *lane) learn(u Usage, guess int64) {
 	if u.InputTokens+u.OutputTokens <= 0 {
 		return
 	}
@@ -76,6 +81,23 @@ func (l *lane) learn(u Usage) {
 	l.input += w * (float64(u.InputTokens) - l.input)
 	l.fresh += w * (float64(max(0, u.InputTokens-u.CacheReadTokens)) - l.fresh)
 	l.output += w * (float64(u.OutputTokens) - l.output)
+	if guess > 0 && u.InputTokens > 0 {
+		r := float64(u.InputTokens+u.OutputTokens) / float64(guess)
+		if l.ratio == 0 {
+			l.ratio = r
+		}
+		l.off += weightOfNew * (math.Abs(r-l.ratio) - l.off)
+		l.ratio += weightOfNew * (r - l.ratio)
+	}
+}
+
+// takes is what a call counts for that is taken to use so much: by how the guesses
+// before it came out, and rather too much than too little.
+func (l *lane) takes(guess int64) float64 {
+	if l.ratio == 0 {
+		return float64(guess)
+	}
+	return float64(guess) * (l.ratio + 2*l.off)
 }
 
 // need estimates what a call takes. OpenAI counts all tokens when the request comes
@@ -85,7 +107,7 @@ func (l *lane) need(w *Want) need {
 	whole := l.input + l.output
 	fresh := l.fresh
 	if w.Tokens > 0 {
-		whole = float64(w.Tokens)
+		whole = l.takes(w.Tokens)
 		if w.Session == "" || w.Begins || fresh == 0 {
 			fresh = whole
 		}

@@ -37,6 +37,7 @@ type Lease struct {
 
 	lane     *lane
 	need     need
+	guess    int64     // of the tokens it uses
 	answered time.Time // when its answer's head came
 	places   [sides]place
 }

@@ -87,7 +87,9 @@ func serves(remaining int64) reply {
 func TestMovedSessionNeedsRoomForItsPrompt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newRig(t).pool(3)
-		turn := func(begins bool) Want { return Want{Model: "m", Caller: "c", Session: "s", Begins: begins, Tokens: 50_000} }
+		turn := func(begins bool) Want {
+			return Want{Model: "m", Caller: "c", Session: "s", Begins: begins, Tokens: 50_000}
+		}
 		for _, asked := range []script{
 			{"k0": {serves(90_000)}},
 			{"k0": {tooLarge("")}, "k1": {serves(30_000)}},
@@ -185,4 +187,28 @@ func TestFullKeyIsNotAsked(t *testing.T) {
 			t.Errorf("asked after %v, want as long as the limit needs to fill for it: 6s", waited)
 		}
 	})
+}
+
+// TestGuessesAreLearntFrom: how far guesses were off is known from what came out, so
+// a call that would only just fit goes where there is room for certain.
+func TestGuessesAreLearntFrom(t *testing.T) {
+	l := lane{}
+	if got := l.takes(1_000); got != 1_000 {
+		t.Errorf("at first a guess of 1000 counts %v", got)
+	}
+	for i := range 200 {
+		used := int64(1_200)
+		if i%2 == 0 {
+			used = 1_400
+		}
+		l.learn(Usage{InputTokens: used, OutputTokens: 100}, 1_000)
+	}
+	if got := l.takes(1_000); got < 1_500 || got > 1_650 {
+		t.Errorf("a guess of 1000 counts %v where 1300 to 1500 came out", got)
+	}
+	l.learn(Usage{InputTokens: 9}, 0)
+	l.learn(Usage{}, 1_000)
+	if got := l.takes(1_000); got < 1_500 {
+		t.Errorf("what nobody guessed, or nobody knows, is learnt from: %v", got)
+	}
 }
