@@ -139,7 +139,9 @@ func TestWhatIsKeptIsAskedForWhereItIs(t *testing.T) {
 			}, []string{"resp-made-1"}, step{"GET", o + "/responses/resp-made-1", ""},
 		},
 		"a file of Anthropic's": {
-			step{"POST", a + "/files", "--x\r\n\r\n--x--"}, json(`{"type":"file","id":"file_-made-1"}`), []string{"file_-made-1"},
+			step{"POST", a + "/files", "--x\r\n\r\n--x--"},
+			json(`{"type":"file","id":"file_-made-1"}`),
+			[]string{"file_-made-1"},
 			step{"POST", a + "/messages", `{"model":"m","messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":"file_-made-1"}}]}]}`},
 		},
 		"a batch of Anthropic's": {
@@ -147,7 +149,8 @@ func TestWhatIsKeptIsAskedForWhereItIs(t *testing.T) {
 		},
 		"a container of Anthropic's": {
 			step{"POST", a + "/messages", `{"model":"m","messages":[{"role":"user","content":"x"}]}`},
-			json(`{"id":"msg_1","type":"message","content":[],"container":{"id":"container_-made-1","expires_at":"2026-12-01T00:00:00Z"}}`), []string{"container_-made-1"},
+			json(`{"id":"msg_1","type":"message","content":[],"container":{"id":"container_-made-1","expires_at":"2026-12-01T00:00:00Z"}}`),
+			[]string{"container_-made-1"},
 			step{"POST", a + "/messages", `{"model":"m","container":"container_-made-1","messages":[{"role":"user","content":"x"}]}`},
 		},
 		"a container in a stream": {

@@ -24,10 +24,14 @@ var signals = func() []signal {
 		{word: "x-keybridge-session"},
 		{word: "x-claude-code-session-id"},
 		{body: dialect.SignalUser},
-		{word: "session-id"}, {word: "session_id"}, // Codex, by its age
-		{word: "thread-id"}, {word: "conversation_id"}, // the same
+		{word: "session-id"},
+		{word: "session_id"}, // Codex, by its age
+		{word: "thread-id"},
+		{word: "conversation_id"}, // the same
 		{word: "x-opencode-session"},
-		{word: "x-session-id"}, {word: "x-session-affinity"}, {word: "x-parent-session-id"}, // opencode
+		{word: "x-session-id"},
+		{word: "x-session-affinity"},
+		{word: "x-parent-session-id"}, // opencode
 		{body: dialect.SignalCacheKey},
 		{body: dialect.SignalResponse},
 		{body: dialect.SignalConversation},

@@ -192,8 +192,10 @@ func TestRequestsThatNameNoSession(t *testing.T) {
 }
 
 func TestCallersDoNotShareSessions(t *testing.T) {
-	r := newRig(t, setup{keys: 3, pool: inTurns, upstream: func(w http.ResponseWriter, req *http.Request, _ string, _ int) { good(w, req) },
-		tokens: []auth.Token{{Name: "ann", Secret: "kb-ann-0123456789"}, {Name: "bob", Secret: "kb-bob-0123456789"}}})
+	r := newRig(t, setup{
+		keys: 3, pool: inTurns, upstream: func(w http.ResponseWriter, req *http.Request, _ string, _ int) { good(w, req) },
+		tokens: []auth.Token{{Name: "ann", Secret: "kb-ann-0123456789"}, {Name: "bob", Secret: "kb-bob-0123456789"}},
+	})
 	var keys []string
 	for _, token := range []string{"kb-ann-0123456789", "kb-bob-0123456789", "kb-ann-0123456789", "kb-bob-0123456789"} {
 		s := inHeader("X-Session-Id")("same")

@@ -5,7 +5,7 @@ package main
 //nolint:gochecknoglobals // a constant table
 var sessionMutants = []mutant{
 	{
-		"two callers share a session", "keypool/affinity.go",
+		"two callers share a session", "keypool/session.go",
 		"\t_, _ = h.WriteString(caller)\n",
 		"",
 		"keypool TestSessionsOfTwoCallersNeverMix",
@@ -35,7 +35,7 @@ var sessionMutants = []mutant{
 		"keypool TestSessionOfALowerKeyGoesBack",
 	},
 	{
-		"sessions are never forgotten", "keypool/affinity.go",
+		"sessions are never forgotten", "keypool/session.go",
 		"now.Sub(t.used) < max(sessionIdle, t.life)",
 		"now.Sub(t.used) < 1000*max(sessionIdle, t.life)",
 		"keypool TestSessionsAreForgotten",
