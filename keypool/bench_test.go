@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func benchPool(tb testing.TB, s Strategy) *Pool {
 	tb.Helper()
 	o := Options{Provider: "p", Family: verdict.OpenAI, Host: "h", Metrics: NoMetrics(), Strategy: s}
 	for i := range 50 {
-		o.Keys = append(o.Keys, Key{ID: fmt.Sprint("k", i), Secret: fmt.Sprintf("secret-%d", i), Weight: 1 + i%3})
+		o.Keys = append(o.Keys, Key{ID: "k" + strconv.Itoa(i), Secret: fmt.Sprintf("secret-%d", i), Weight: 1 + i%3})
 	}
 	p, err := New(o)
 	if err != nil {
@@ -30,7 +31,7 @@ func benchPool(tb testing.TB, s Strategy) *Pool {
 		h.Set("openai-project", fmt.Sprint("proj-", l.member.index))
 		for _, limit := range []string{"requests", "tokens"} {
 			h.Set("x-ratelimit-limit-"+limit, "1000000")
-			h.Set("x-ratelimit-remaining-"+limit, fmt.Sprint(900_000+1000*l.member.index))
+			h.Set("x-ratelimit-remaining-"+limit, strconv.Itoa(900_000+1000*l.member.index))
 			h.Set("x-ratelimit-reset-"+limit, "10h")
 		}
 		l.Observe(h)

@@ -125,7 +125,7 @@ func (mt *meter) report(told *verdict.Report, l *Lease, now time.Time) {
 		if limit.Max == 0 {
 			continue
 		}
-		res, b := verdict.Resource(i), &mt.tanks[i] //nolint:gosec // there are five
+		res, b := verdict.Resource(i), &mt.tanks[i]
 		fresh[res] = true
 		if at := now.Sub(mt.epoch); newer || !b.known(at) || float64(limit.Remaining)*b.unit < b.at(at) {
 			mt.set(res, limit, l.sent, now)
@@ -179,13 +179,6 @@ const (
 	sides
 )
 
-// place is a lease's place in the line of a meter.
-type place struct {
-	meter      *meter // nil: none
-	waits      bool   // it is in the line
-	prev, next *Lease
-}
-
 // limited are the domains whose rate limits hold for the key; the second may be nil.
 func (m *member) limited() [sides]*domain {
 	d := [sides]*domain{m.project, m.org}
@@ -221,7 +214,7 @@ func (d *domain) makeMeter(l *lane, side int, epoch time.Time) *meter {
 // measure finds the call's lane and what it needs, before a choice.
 func (w *walk) measure(now time.Time) {
 	ls := &w.pool.book.lanes
-	if w.lane == nil {
+	if w.lane == nil || w.lane.gone {
 		if w.lane = ls.get(clip(w.want.Model), false); w.lane != nil {
 			w.need = w.lane.need(&w.want)
 			w.cold = w.need
@@ -332,134 +325,4 @@ func (mt *meter) until(n *need, now time.Duration) (longest time.Duration, ok bo
 // not cached where the key is: the limits of input tokens take it as a whole there.
 func (w *walk) comesCold(m *member) bool {
 	return w.home.stay != nil && (w.warm == nil || w.pool.cacheOf(m) != w.warm)
-}
-
-// charge counts the call as taken from its key's limits.
-func (w *walk) charge(l *Lease) {
-	if l.lane = w.lane; l.lane == nil {
-		return
-	}
-	l.need, l.guess = w.need, w.want.Tokens
-	if w.comesCold(l.member) {
-		l.need = w.cold
-	}
-	for side, d := range l.member.limited() {
-		if d == nil {
-			continue
-		}
-		mt := d.makeMeter(l.lane, side, l.pool.book.lanes.epoch)
-		p := &l.places[side]
-		p.meter, p.waits, p.prev = mt, true, mt.last
-		if mt.last == nil {
-			mt.first = l
-		} else {
-			mt.last.places[side].next = l
-		}
-		mt.last = l
-		for r, n := range l.need {
-			mt.pending[r] += n
-		}
-	}
-}
-
-// passed takes the lease out of a meter's line. What it took is in the reports, or
-// else is taken here.
-func (l *Lease) passed(mt *meter, in reflected, now time.Time) {
-	p := &l.places[mt.side]
-	if p.meter != mt || !p.waits {
-		return
-	}
-	if p.prev == nil {
-		mt.first = p.next
-	} else {
-		p.prev.places[mt.side].next = p.next
-	}
-	if p.next == nil {
-		mt.last = p.prev
-	} else {
-		p.next.places[mt.side].prev = p.prev
-	}
-	p.waits, p.prev, p.next = false, nil, nil
-	at := now.Sub(mt.epoch)
-	for i, n := range l.need {
-		if i == int(verdict.OutputTokens) {
-			continue
-		}
-		mt.pending[i] -= n
-		if !in[i] && mt.tanks[i].known(at) && l.sent.After(mt.rows[i].sent) {
-			mt.tanks[i].take(float64(n), at)
-		}
-	}
-}
-
-// report hands an answer's report to the meters of its key, which this very answer
-// may have told. A limit that the organization's keys share goes to its meter.
-func (l *Lease) report(told *verdict.Report, limited bool, now time.Time) {
-	l.answered = now
-	if l.lane == nil && limited {
-		l.lane = l.pool.book.lanes.get(clip(l.model), true)
-	}
-	if l.lane != nil && limited {
-		l.lane.reported = true
-		var meters [sides]*meter
-		for side, d := range l.member.limited() {
-			if d != nil {
-				meters[side] = d.makeMeter(l.lane, side, l.pool.book.lanes.epoch)
-			}
-		}
-		var parts [sides]verdict.Report
-		for i, limit := range told {
-			side := wide
-			if limit.Max == 0 || meters[wide] == nil || !meters[wide].owns(verdict.Resource(i), limit, meters[narrow], now) { //nolint:gosec // there are five
-				side = narrow
-			}
-			parts[side][i] = limit
-		}
-		for side, mt := range meters {
-			if mt != nil {
-				mt.heard = mt.heard || side == narrow || parts[side] != verdict.Report{}
-				mt.report(&parts[side], l, now)
-			}
-		}
-	}
-	for i := range l.places {
-		if mt := l.places[i].meter; mt != nil {
-			mt.heard = mt.heard || i == narrow
-			l.passed(mt, reflected{}, now)
-		}
-	}
-}
-
-// settle ends what the lease counts for in the meters.
-func (l *Lease) settle(u Usage) {
-	if l.lane == nil {
-		return
-	}
-	l.lane.learn(u, l.guess)
-	now := time.Now()
-	for i := range l.places {
-		mt := l.places[i].meter
-		if mt == nil {
-			continue
-		}
-		l.passed(mt, reflected{}, now)
-		const out = verdict.OutputTokens
-		mt.pending[out] -= l.need[out]
-		if at := now.Sub(mt.epoch); mt.tanks[out].known(at) {
-			mt.tanks[out].take(float64(u.OutputTokens)*l.since(&mt.rows[out], now), at)
-		}
-		l.places[i].meter = nil
-	}
-}
-
-// since is the part of the answer that was written after the row was reported.
-func (l *Lease) since(r *row, now time.Time) float64 {
-	if !r.sent.After(l.sent) {
-		return 1
-	}
-	whole := now.Sub(l.answered)
-	if l.answered.IsZero() || whole <= 0 {
-		return 0
-	}
-	return min(1, float64(max(0, now.Sub(r.at)))/float64(whole))
 }

@@ -346,3 +346,32 @@ func TestRefusalOfAKeyThatIsUsedUpMarksIt(t *testing.T) {
 		}
 	})
 }
+
+// A call that outlives what is kept of its model disturbs nobody else's.
+func TestCallOfAModelThatIsKeptNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(1, byHeadroom)
+		var old *Lease
+		if err := p.Do(t.Context(), Want{Model: "old"}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+			old = l
+			return verdict.Success(), nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range maxModels {
+			if _, err := do(t, p, Want{Model: fmt.Sprint("model-", i)}, script{"k0": {good().left(50, 3600)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		old.Observe(good().left(10, 3600).header)
+		old.Release(Usage{InputTokens: 1})
+		rooms := map[string]int64{}
+		for _, r := range p.Status().Keys[0].Headroom {
+			rooms[r.Model] = r.Remaining
+		}
+		if len(rooms) != maxModels || rooms["old"] != 10 || rooms["model-63"] != 50 {
+			t.Errorf("%v", rooms)
+		}
+		idle(t, p)
+	})
+}

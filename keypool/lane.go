@@ -19,6 +19,7 @@ type lane struct {
 	name     string
 	used     uint64 // when it was last asked for, in calls
 	reported bool   // a provider has told a limit for it
+	gone     bool   // another model has its slot
 
 	input, fresh, output float64 // tokens a call; fresh: not read from a cache
 	// ratio is what calls used to what they were taken to use, off how far from that it
@@ -48,7 +49,7 @@ func (ls *lanes) get(model string, reported bool) *lane {
 		if victim == nil {
 			return nil
 		}
-		l.slot = victim.slot
+		l.slot, victim.gone = victim.slot, true
 		delete(ls.byName, victim.name)
 	}
 	if ls.byName == nil {
