@@ -79,7 +79,7 @@ func (p *Pool) State() PoolState {
 	}
 	b := p.book
 	b.mu.Lock()
-	b.dirty.Store(false)
+	b.dirty.Store(unchanged)
 	for id, d := range b.domains {
 		ds := d.save()
 		ds.Level, ds.Name = scopeWords[id.level], strings.TrimPrefix(id.name, p.host+"\x00")
@@ -302,12 +302,25 @@ func within(t time.Time, most time.Duration, now time.Time) time.Time {
 	return t
 }
 
+// What has changed that a state file keeps.
+const (
+	unchanged int32 = iota
+	pinChanged
+	healthChanged
+)
+
 // touch notes under the book's lock that what State tells has changed.
-func (b *book) touch() { b.dirty.Store(true) }
+func (b *book) touch() { b.dirty.Store(healthChanged) }
+
+// touchPin is touch for a pin, of which there are many.
+func (b *book) touchPin() { b.dirty.CompareAndSwap(unchanged, pinChanged) }
 
 // notify says so to the owner of a state file, outside the lock.
 func (p *Pool) notify() {
-	if p.opts.Changed != nil && p.book.dirty.Load() && p.book.dirty.Swap(false) {
-		p.opts.Changed()
+	if p.opts.Changed == nil || p.book.dirty.Load() == unchanged {
+		return
+	}
+	if what := p.book.dirty.Swap(unchanged); what != unchanged {
+		p.opts.Changed(what == healthChanged)
 	}
 }

@@ -323,7 +323,7 @@ func TestChangesAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		var told atomic.Int64
-		p := r.pool(2, func(o *Options) { o.Changed = func() { told.Add(1); _ = p0(r).State() } }) // no lock is held
+		p := r.pool(2, func(o *Options) { o.Changed = func(bool) { told.Add(1); _ = p0(r).State() } }) // no lock is held
 		changes := func(what string, want bool, f func()) {
 			t.Helper()
 			before := p.State()

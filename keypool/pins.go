@@ -98,7 +98,7 @@ func (w *walk) unbind(v verdict.Verdict) {
 		w.want.Sealed = false
 	} else {
 		w.pool.book.pins.drop(w.home.pin)
-		w.pool.book.touch()
+		w.pool.book.touchPin()
 	}
 	w.home.bound, w.home.pin = nil, pinID{}
 }
@@ -128,7 +128,7 @@ func (b *book) pin(id pinID, l *Lease, now time.Time) {
 			b.pins.drop(old)
 		}
 	}
-	b.touch()
+	b.touchPin()
 	p, _ := b.pins.add(id)
 	p.key, p.project, p.session, p.used = l.member.key.name, "", l.bond.session, now
 	if l.member.project != nil {

@@ -71,8 +71,9 @@ type Options struct {
 	// Metrics is required: NewMetrics or, explicitly, NoMetrics.
 	Metrics *Metrics
 	// Changed is called soon after something has changed that State tells, never
-	// under a lock and by whoever changed it: it must be quick. Nil: nobody cares.
-	Changed func()
+	// under a lock and by whoever changed it: it must be quick. health says that it
+	// was more than a pin. Nil: nobody cares.
+	Changed func(health bool)
 	// Logger gets one line per transition, recovery and exhaustion. Nil: none.
 	Logger *slog.Logger
 }

@@ -54,8 +54,8 @@ type book struct {
 	// settleAt is the earliest deadline in force: before it no key changes state
 	// by itself. Zero: none.
 	settleAt time.Time
-	dirty    atomic.Bool // something has changed that a state file keeps
-	trouble  int         // open blocks; 0 lets a walk skip every check
+	dirty    atomic.Int32 // what has changed that a state file keeps
+	trouble  int          // open blocks; 0 lets a walk skip every check
 	series   *series
 	line     line      // of the calls that wait
 	told     time.Time // when an exhaustion was last logged

@@ -17,7 +17,7 @@ import (
 	"keybridge/keypool"
 )
 
-// Options are what the handler shows and does. All but Token, Pools and Mounts are required.
+// Options are what the handler shows and does. All but Token, Pools, Keep and Mounts are required.
 type Options struct {
 	// Token is what a request must present, asked for each. Nil or "": nothing, and
 	// only local programs are answered.
@@ -26,6 +26,8 @@ type Options struct {
 	// Ready returns what the gateway still waits for or why it no longer takes
 	// requests ("starting", "draining"); nil when it is ready.
 	Ready func() error
+	// Keep has what an operator did to a key outlive the process. Nil: nothing does.
+	Keep func()
 	// Reload reads the configuration again. Its error is shown whole: it names what
 	// is wrong in the file and holds no secret.
 	Reload func() error
@@ -65,7 +67,7 @@ func New(o Options) http.Handler {
 	if o.Pools == nil {
 		o.Pools = func() []*keypool.Pool { return nil }
 	}
-	pools{o.Pools}.mount(mux)
+	pools{o.Pools, o.Keep}.mount(mux)
 	index := []string{
 		"GET  /metrics   for Prometheus",
 		"GET  /healthz   200 while the process runs",

@@ -75,7 +75,10 @@ type (
 const maxOrder = 4 << 10
 
 // pools serves the key pools: what they are like, and the operator's hand on them.
-type pools struct{ list func() []*keypool.Pool }
+type pools struct {
+	list func() []*keypool.Pool
+	keep func()
+}
 
 // actions is what an operator can do with a key; also says which other keys are good
 // again.
@@ -144,6 +147,9 @@ func (s pools) act(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		complain(w, http.StatusBadRequest, err.Error(), nil)
 		return
+	}
+	if s.keep != nil {
+		s.keep()
 	}
 	out := handView{Provider: p.Provider(), Action: action, Also: also}
 	for _, k := range p.Status().Keys {

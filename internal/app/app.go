@@ -199,7 +199,7 @@ func (a *App) Start() error {
 		var writer sync.WaitGroup
 		writer.Go(func() { a.state.run(writing) })
 		a.stop(func(context.Context) { done(); writer.Wait() })
-		a.state.changes()
+		a.state.changes(true)
 	}
 
 	if err := a.serve("admin", c.Admin, a.adminHandler()); err != nil {
@@ -268,7 +268,7 @@ func (a *App) adminHandler() http.Handler {
 	}
 	return admin.New(admin.Options{
 		Token:    func() string { return a.current.Load().config.AdminToken.Reveal() },
-		Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Pools: a.KeyPools, Mounts: mounts, Log: a.log,
+		Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Pools: a.KeyPools, Keep: a.state.keep, Mounts: mounts, Log: a.log,
 	})
 }
 

@@ -27,23 +27,25 @@ const (
 	stateLimit   = 64 << 20 // bytes; a file of ours is far below it
 
 	gather    = 50 * time.Millisecond // changes that come together are written together
-	mostRest  = 5 * time.Second
-	tryAgain  = 10 * time.Second    // after a write has failed
-	unusedFor = 30 * 24 * time.Hour // that a key which is no longer configured is remembered
-	maxUnused = 1000                // of those, per provider
+	mostRest  = 5 * time.Second       // between writes for the sake of pins only
+	tryAgain  = 10 * time.Second      // after a write has failed
+	unusedFor = 30 * 24 * time.Hour   // that a key which is no longer configured is remembered
+	maxUnused = 1000                  // of those, per provider
 	saltSize  = 32
 )
 
 var errLocked = errors.New("another gateway has locked the file")
 
 // stateFile keeps what the pools know over restarts, in one file that is replaced
-// as a whole. It is written by one goroutine, never on a request's path.
+// as a whole. It is written by one goroutine, never on a request's path; what an
+// operator has done is written before the answer says so.
 type stateFile struct {
 	path    string
 	log     *slog.Logger
 	writes  *prometheus.CounterVec
 	pools   func() map[string]*keypool.Pool
-	changed chan struct{}
+	changed chan struct{} // of the keys' health
+	pinned  chan struct{} // of pins only
 	now     func() time.Time
 
 	mu      sync.Mutex
@@ -92,7 +94,8 @@ func (a *App) remember(dir string, reg prometheus.Registerer) {
 // state serves all the same, and says so.
 func openState(dir string, log *slog.Logger, reg prometheus.Registerer) *stateFile {
 	f := &stateFile{
-		path: filepath.Join(dir, stateName), log: log, changed: make(chan struct{}, 1), now: time.Now,
+		path: filepath.Join(dir, stateName), log: log, now: time.Now,
+		changed: make(chan struct{}, 1), pinned: make(chan struct{}, 1),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "state_file_writes_total", Help: "Writes of the file that keeps the keys' health over restarts.",
 		}, []string{"outcome"}),
@@ -218,7 +221,7 @@ func (f *stateFile) follow(before map[string]*keypool.Pool) (done func()) {
 	}
 	return func() {
 		f.mu.Unlock()
-		f.changes()
+		f.changes(true)
 	}
 }
 
@@ -289,42 +292,60 @@ func (is *providerState) remember(was *providerState, now time.Time) {
 }
 
 // changes is told of each change, from whoever makes it.
-func (f *stateFile) changes() {
+func (f *stateFile) changes(health bool) {
+	to := f.pinned
+	if health {
+		to = f.changed
+	}
 	select {
-	case f.changed <- struct{}{}:
+	case to <- struct{}{}:
 	default: // it will be written
 	}
 }
 
 // run writes the file soon after each change, and once more when the context ends.
+// Pins come with many a request and wait longer, the more so the slower the disk.
 func (f *stateFile) run(ctx context.Context) {
-	rest := gather
+	var last time.Time
+	var took time.Duration
 	var again <-chan time.Time
 	for {
+		rest := time.Duration(0)
 		select {
 		case <-f.changed:
 		case <-again:
+		case <-f.pinned:
+			rest = min(10*took, mostRest)
 		case <-ctx.Done():
 			_ = f.write() // told of by itself
 			return
 		}
-		pause(ctx, rest)
+		pause(ctx, f.changed, rest-time.Since(last))
+		pause(ctx, nil, max(gather, min(took, time.Second)-time.Since(last)))
 		start := time.Now()
 		again = nil
 		if f.write() != nil {
 			again = time.After(tryAgain)
 		}
-		// However slow the disk and however many the changes: most of the time it rests.
-		rest = min(max(gather, 10*time.Since(start)), mostRest)
+		last, took = time.Now(), time.Since(start)
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) {
+// pause waits, less if something more urgent comes early.
+func pause(ctx context.Context, early <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-early:
 	case <-ctx.Done():
+	}
+}
+
+// keep writes at once what has changed. Its failure is told of in the log.
+func (f *stateFile) keep() {
+	if f != nil {
+		_ = f.write()
 	}
 }
 

@@ -32,6 +32,8 @@ type keeper struct {
 	dir  string // data_dir
 	file string // of the configuration
 	log  *buffer
+
+	admin *testkit.Listener
 }
 
 // newKeeper starts a gateway with a provider "p" of keys k0, k1 and so on, and a
@@ -77,10 +79,16 @@ func keptSecret(id string) string { return "sk-secret-of-" + id + "-0123456789" 
 
 func (k *keeper) start() {
 	k.t.Helper()
-	k.log = &buffer{}
+	k.log, k.admin = &buffer{}, nil
 	a, err := app.New(app.Options{
 		ConfigPath: k.file, Env: func(string) (string, bool) { return "", false }, Stderr: k.log,
-		Listen: func(string, string) (net.Listener, error) { return testkit.NewListener(), nil },
+		Listen: func(string, string) (net.Listener, error) {
+			ln := testkit.NewListener()
+			if k.admin == nil {
+				k.admin = ln // it is the first
+			}
+			return ln, nil
+		},
 	})
 	if err != nil {
 		k.t.Fatal(err)
@@ -281,6 +289,28 @@ func TestStateFileIsWrittenSoonAndSeldom(t *testing.T) {
 		synctest.Wait()
 		if n, _ := k.written(); n-start < 5 || n-start > 25 {
 			t.Errorf("%v writes for a thousand changes in a second", n-start)
+		}
+		before := k.health("p")
+		k.kill()
+		k.start()
+		if diff := cmp.Diff(before, k.health("p")); diff != "" {
+			t.Errorf("(-before +after):\n%s", diff)
+		}
+	})
+}
+
+// What an operator has been told is done outlives a kill that comes at once.
+func TestOperatorsHandIsKeptWhenAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper(t, 3)
+		time.Sleep(time.Minute)
+		client := &http.Client{Transport: &http.Transport{DialContext: k.admin.Dial, DisableKeepAlives: true}}
+		for _, order := range []string{"k0/bench?for=1h", "k1/bench", "k2/drain"} {
+			resp, err := client.Post("http://127.0.0.1/pools/p/keys/"+order, "", nil)
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %v %v", order, resp, err)
+			}
+			resp.Body.Close()
 		}
 		before := k.health("p")
 		k.kill()
