@@ -99,6 +99,27 @@ func (s *storm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.sim.ServeHTTP(w, r)
 }
 
+// bringBack has every configured key rate-limited, and one that is back serve: the
+// storm can be over, or its keys removed, before any cooldown is.
+func (s *storm) bringBack(t *testing.T, a *app.App, secrets []string, c *caller) {
+	t.Helper()
+	for _, secret := range secrets {
+		if err := s.sim.Arm(simulator.Fault{
+			Provider: simulator.OpenAI, Key: s.names["Bearer "+secret], Name: "rate_limit_retry_after_ms", Wait: 300 * time.Millisecond, Times: 1,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := stormCalls * stormTurns
+	if !loadPoll(20*time.Second, func() bool {
+		n++
+		c.call(n)
+		return loadValues(loadFamilies(t, a.Gatherer())["keybridge_key_pool_recoveries_total"], "via")["cooldown"] > 0
+	}) {
+		t.Errorf("of keys that cool for 300 ms none came back")
+	}
+}
+
 // stormConfig is a configuration of the secrets, each with an id of the reload's.
 func stormConfig(base string, secrets []string, more string) string {
 	var text strings.Builder
@@ -250,6 +271,9 @@ func TestLoadStormBalances(t *testing.T) {
 	callers.Wait()
 	close(stop)
 	reloading.Wait()
+	s.bringBack(t, a, r.secrets, &caller{
+		t: t, client: &http.Client{Transport: tr}, base: "http://" + a.Address("listen"), rand: rand.New(rand.NewPCG(stormSeed, 3)), tally: &tally,
+	})
 	s.mu.Lock() // a call whose client has left may still arrive
 	armed := maps.Clone(s.armed)
 	s.mu.Unlock()
