@@ -23,11 +23,11 @@ type flow struct {
 	reader   *wire.Reader
 	observer dialect.Observer
 	out      *out
-	done     bool         // the event that ends the answer has been seen
-	unsent   int          // how many of the raw bytes read last are the client's, and not yet written
-	lost     error        // why the client cannot be written to
-	cut      error        // what the body has ended with already
-	cause    func() error // why its context ended
+	done     bool            // the event that ends the answer has been seen
+	unsent   int             // how many of the raw bytes read last are the client's, and not yet written
+	lost     error           // why the client cannot be written to
+	cut      error           // what the body has ended with already
+	ctx      context.Context //nolint:containedctx // says why it ended
 	cancel   context.CancelCauseFunc
 	keeper   keeper
 }
@@ -193,7 +193,7 @@ func (x *exchange) rejected(resp *http.Response, cancel context.CancelCauseFunc)
 func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lease, cancel context.CancelCauseFunc) *flow {
 	f := &flow{
 		resp: resp, lease: l, out: &x.out, observer: x.dialect.Observe(),
-		cause: func() error { return context.Cause(ctx) }, cancel: cancel,
+		ctx: ctx, cancel: cancel,
 	}
 	encoded := resp.Header.Get("Content-Encoding")
 	if x.match.Bridged() && resp.StatusCode < http.StatusBadRequest && (encoded == "" || encoded == "identity") {
@@ -209,6 +209,10 @@ func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lea
 	if rewrite.Pooled {
 		rewrite.Masker = x.target.Masker
 	}
-	x.out.prepare(resp, rewrite, f.streamed(), cancel)
+	var ping []byte
+	if f.streamed() {
+		ping = x.dialect.Ping().Raw
+	}
+	x.out.prepare(resp, rewrite, ping, cancel)
 	return f
 }

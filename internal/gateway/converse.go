@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -140,7 +141,7 @@ func (x *exchange) relay() (llm.Turn, *fault.Error) {
 
 // cutOff is what the client is told of an answer that broke after its commit.
 func cutOff(f *flow, err error) *fault.Error {
-	switch cause := f.cause(); {
+	switch cause := context.Cause(f.ctx); {
 	case errors.Is(cause, ErrStopping):
 		return fault.Wrap(fault.Unavailable, cause, "The gateway is stopping.")
 	case errors.Is(cause, errIdle):

@@ -66,7 +66,7 @@ func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http
 		},
 	}
 	x.record.Attempts, x.record.Turns, x.opened = x.attempts[:0], x.turns[:0], x.firsts[:0]
-	x.out.init(w, r, s.Stream, x.dialect.Ping().Raw)
+	x.out.init(w, r, s.Stream)
 	x.source.r, x.source.rc = r.Body, &x.out.rc
 	if m.Provider != "" {
 		x.target = s.Targets[m.Index]

@@ -62,18 +62,19 @@ type out struct {
 	timer   *time.Timer
 }
 
-func (o *out) init(w http.ResponseWriter, r *http.Request, s Stream, ping []byte) {
-	o.w, o.rc, o.conn, o.head, o.stream, o.ping = w, *http.NewResponseController(w), connOf(r.Context()), r.Method == http.MethodHead, s, ping
+func (o *out) init(w http.ResponseWriter, r *http.Request, s Stream) {
+	o.w, o.rc, o.conn, o.head, o.stream = w, *http.NewResponseController(w), connOf(r.Context()), r.Method == http.MethodHead, s
 	o.timer = time.AfterFunc(never, o.tick)
 }
 
-// prepare takes the head of an answer that may become the client's.
-func (o *out) prepare(resp *http.Response, w upstream.Rewrite, streamed bool, cancel context.CancelCauseFunc) {
+// prepare takes the head of an answer that may become the client's. A ping is for a
+// stream, and nil for any other.
+func (o *out) prepare(resp *http.Response, w upstream.Rewrite, ping []byte, cancel context.CancelCauseFunc) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.started {
 		o.status, o.header, o.resp, o.rewrite = resp.StatusCode, nil, resp, w
-		o.pings = streamed && o.stream.Ping > 0 && len(o.ping) > 0
+		o.ping, o.pings = ping, o.stream.Ping > 0 && len(ping) > 0
 	}
 	o.committed, o.held, o.heldSince = false, nil, time.Time{}
 	o.cancel = cancel

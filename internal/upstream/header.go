@@ -3,6 +3,7 @@ package upstream
 import (
 	"net/http"
 	"strings"
+	"sync"
 
 	"keybridge/keypool/verdict"
 )
@@ -168,7 +169,12 @@ type Rewrite struct {
 // that of the body a GET would have.
 func ClientHeader(out http.Header, resp *http.Response, w Rewrite) {
 	named := connectionNamed(resp.Header)
-	var scratch []byte
+	scratch := scratches.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put in
+	defer func() {
+		if cap(*scratch) <= mostScratch {
+			scratches.Put(scratch)
+		}
+	}()
 	for name, v := range resp.Header {
 		f, k, known := fateOf(answerFates, name)
 		if !known && isRateHeader(k) {
@@ -177,12 +183,16 @@ func ClientHeader(out http.Header, resp *http.Response, w Rewrite) {
 		if f == drop || f == scoped && w.Pooled || named[k] || !known && strings.HasPrefix(k, "Proxy-") {
 			continue
 		}
-		out[k], scratch = w.Masker.values(v, scratch)
+		out[k] = w.Masker.values(v, scratch)
 	}
 	if w.Edited || resp.StatusCode == http.StatusNoContent {
 		delete(out, "Content-Length")
 	}
 }
+
+const mostScratch = 16 << 10 // of which some is kept
+
+var scratches = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // a pool
 
 func isRateHeader(k string) bool {
 	for _, p := range rateHeaders {

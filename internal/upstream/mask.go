@@ -123,18 +123,18 @@ func (m *Masker) Mask(body []byte) []byte {
 }
 
 // values masks the values of a header: they are vs itself if there is no secret in
-// them. The scratch is for the next call.
-func (m *Masker) values(vs []string, scratch []byte) (masked []string, _ []byte) {
+// them. The scratch is memory for the while.
+func (m *Masker) values(vs []string, scratch *[]byte) (masked []string) {
 	if m == nil || len(m.grams) == 0 {
-		return vs, scratch
+		return vs
 	}
 	masked = vs
 	for i, v := range vs {
 		if len(v) < shortest {
 			continue
 		}
-		scratch = append(scratch[:0], v...)
-		out := m.Mask(scratch)
+		*scratch = append((*scratch)[:0], v...)
+		out := m.Mask(*scratch)
 		if len(out) == len(v) && string(out) == v {
 			continue
 		}
@@ -143,7 +143,7 @@ func (m *Masker) values(vs []string, scratch []byte) (masked []string, _ []byte)
 		}
 		masked[i] = string(out)
 	}
-	return masked, scratch
+	return masked
 }
 
 // wholeEscapes widens a span that begins or ends inside a JSON escape: a secret's
