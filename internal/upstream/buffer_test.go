@@ -53,7 +53,7 @@ func sentWhileReused(t *testing.T, base string, length int) {
 	certified := httptest.NewTLSServer(nil)
 	defer certified.Close()
 	near, far := net.Pipe() // nothing is taken in unread, as sockets do
-	defer far.Close() // the pipe's, whatever is put over it
+	defer far.Close()       // the pipe's, whatever is put over it
 	c := upstream.NewClient(upstream.Options{
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return near, nil },
 		TLS:         certified.Client().Transport.(*http.Transport).TLSClientConfig,
