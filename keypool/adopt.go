@@ -37,6 +37,7 @@ func (b *book) enlist(p *Pool) {
 		}
 	}
 	b.newest, b.domains = p, kept
+	b.lanes.relinked()
 	b.denials.retain(kept)
 }
 

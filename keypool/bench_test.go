@@ -30,8 +30,8 @@ func benchPool(tb testing.TB, s Strategy) *Pool {
 		h.Set("openai-organization", fmt.Sprint("org-", l.member.index/5))
 		h.Set("openai-project", fmt.Sprint("proj-", l.member.index))
 		for _, limit := range []string{"requests", "tokens"} {
-			h.Set("x-ratelimit-limit-"+limit, "1000000")
-			h.Set("x-ratelimit-remaining-"+limit, strconv.Itoa(900_000+1000*l.member.index))
+			h.Set("x-ratelimit-limit-"+limit, "1000000000000")
+			h.Set("x-ratelimit-remaining-"+limit, strconv.Itoa(900_000_000_000+1_000_000_000*l.member.index))
 			h.Set("x-ratelimit-reset-"+limit, "10h")
 		}
 		l.Observe(h)

@@ -2,6 +2,7 @@ package keypool
 
 import (
 	"math"
+	"math/bits"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -22,6 +23,7 @@ type meter struct {
 	// pending is what the leases in line will take; of the output what every answer
 	// that has not ended will take, because it is taken only as it is written.
 	pending need
+	filled  uint8  // which tanks anything is known of, as bits
 	asked   uint64 // for which choice answer is
 	cold    bool   // and for a call whose prompt is not cached here
 	answer  float64
@@ -80,9 +82,11 @@ func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) 
 	}
 	*r = row{Limit: l, sent: sent, at: at}
 	b.left, b.since, b.unit = r.ratio(), at.Sub(mt.epoch), 0
+	mt.filled &^= 1 << res
 	if l.Full.IsZero() {
 		return
 	}
+	mt.filled |= 1 << res
 	b.unit = 1 / float64(l.Max)
 	b.until = max(b.since, l.Full.Sub(mt.epoch)) + remembered
 	switch d := l.Full.Sub(at); {
@@ -97,6 +101,9 @@ func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) 
 // organization are asked for it once a choice.
 func (mt *meter) spare(w *walk, cold bool) float64 {
 	pick, now, n := w.pool.book.lanes.picks, w.clock, &w.need
+	if mt.filled == 0 {
+		return 1
+	}
 	if mt.asked == pick && mt.cold == cold {
 		return mt.answer
 	}
@@ -104,7 +111,8 @@ func (mt *meter) spare(w *walk, cold bool) float64 {
 		n = &w.cold
 	}
 	spare := 1.0
-	for i := range mt.tanks {
+	for left := mt.filled; left != 0; left &= left - 1 {
+		i := bits.TrailingZeros8(left)
 		if b := &mt.tanks[i]; b.known(now) {
 			spare = min(spare, b.at(now)-float64(mt.pending[i]+n[i])*b.unit)
 		}
@@ -208,6 +216,7 @@ func (d *domain) makeMeter(l *lane, side int, epoch time.Time) *meter {
 	}
 	mt := &meter{lane: l, side: side, epoch: epoch}
 	d.meters[l.slot] = mt
+	l.pool = nil
 	return mt
 }
 
@@ -225,6 +234,9 @@ func (w *walk) measure(now time.Time) {
 	if s := w.home.stay; s != nil && now.Before(s.used.Add(s.life)) {
 		w.warm = s.cache
 	}
+	if w.lane != nil {
+		w.meters = w.lane.of(w.pool)
+	}
 	ls.picks++
 	w.clock = now.Sub(ls.epoch)
 }
@@ -241,11 +253,7 @@ func (w *walk) spareAbove(m *member, floor float64) float64 {
 		return 1
 	}
 	spare, heard, sent, cold := 1.0, false, false, w.comesCold(m)
-	for _, d := range m.limited() {
-		if d == nil {
-			continue
-		}
-		mt := d.meter(w.lane)
+	for _, mt := range w.meters[m.index] {
 		if mt == nil {
 			continue
 		}
@@ -271,17 +279,15 @@ func (w *walk) roomAt(m *member, now time.Time) (time.Time, bool) {
 		n = &w.cold
 	}
 	var longest time.Duration
-	for _, d := range m.limited() {
-		if d == nil {
+	for _, mt := range w.meters[m.index] {
+		if mt == nil {
 			continue
 		}
-		if mt := d.meter(w.lane); mt != nil {
-			long, ok := mt.until(n, w.clock)
-			if !ok {
-				return time.Time{}, false
-			}
-			longest = max(longest, long)
+		long, ok := mt.until(n, w.clock)
+		if !ok {
+			return time.Time{}, false
 		}
+		longest = max(longest, long)
 	}
 	return now.Add(longest), true
 }
@@ -290,14 +296,12 @@ func (w *walk) roomAt(m *member, now time.Time) (time.Time, bool) {
 // for one that needs as little as most.
 func (w *walk) fitsOthers(m *member) bool {
 	n := w.lane.need(&Want{})
-	for _, d := range m.limited() {
-		if d == nil {
+	for _, mt := range w.meters[m.index] {
+		if mt == nil {
 			continue
 		}
-		if mt := d.meter(w.lane); mt != nil {
-			if long, ok := mt.until(&n, w.clock); long > 0 || !ok {
-				return false
-			}
+		if long, ok := mt.until(&n, w.clock); long > 0 || !ok {
+			return false
 		}
 	}
 	return true

@@ -22,9 +22,41 @@ type lane struct {
 	gone     bool   // another model has its slot
 
 	input, fresh, output float64 // tokens a call; fresh: not read from a cache
+	// meters are those of the keys of a pool, by their places in it, so that a walk
+	// finds them side by side. Without the pool they must be gathered anew.
+	meters []meters
+	pool   *Pool
 	// ratio is what calls used to what they were taken to use, off how far from that it
 	// mostly is.
 	ratio, off float64
+}
+
+// meters are those of one key; nil: none yet, or no such domain.
+type meters [sides]*meter
+
+// of gathers the meters of a pool's keys.
+func (l *lane) of(p *Pool) []meters {
+	if l.pool == p {
+		return l.meters
+	}
+	l.pool, l.meters = p, l.meters[:0]
+	for _, m := range p.members {
+		var own meters
+		for side, d := range m.limited() {
+			if d != nil {
+				own[side] = d.meter(l)
+			}
+		}
+		l.meters = append(l.meters, own)
+	}
+	return l.meters
+}
+
+// relinked says that keys belong to other domains than before.
+func (ls *lanes) relinked() {
+	for _, l := range ls.byName {
+		l.pool = nil
+	}
 }
 
 // lanes are the models whose rate limits are kept. Clients choose their names, so

@@ -15,6 +15,7 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 	}
 	w.measure(now)
 	w.survey()
+	w.chose = false
 	w.until = time.Time{}
 	if m, trying, ok := w.goHome(now); ok {
 		return m, trying
@@ -25,6 +26,7 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 // choose is pick for a call that no session leads.
 func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 	w.survey()
+	w.roomy, w.chose = 0, true
 	w.takeTurn()
 	model := clip(w.want.Model)
 	members := w.pool.members
@@ -97,6 +99,10 @@ type choice struct {
 // before it has none, or the strategy prefers it. Of keys without room, whose provider
 // would refuse the call, it takes the one that lacks the least.
 func (w *walk) weigh(c *choice, m *member) {
+	if w.pool.opts.Strategy == Weighted {
+		w.weighTurn(c, m)
+		return
+	}
 	switch {
 	case c.member == nil:
 		c.member, c.spare = m, w.spare(m)
@@ -108,6 +114,17 @@ func (w *walk) weigh(c *choice, m *member) {
 		if s := w.spareAbove(m, 0); s >= 0 {
 			c.member, c.spare = m, s
 		}
+	}
+}
+
+// weighTurn is weigh for Weighted, which must know of all keys whether they take part.
+func (w *walk) weighTurn(c *choice, m *member) {
+	s := w.spare(m)
+	if s >= 0 && m.index < 64 {
+		w.roomy |= 1 << m.index
+	}
+	if c.member == nil || c.spare < 0 && s > c.spare || s >= 0 && w.prefers(m, c.member) {
+		c.member, c.spare = m, s
 	}
 }
 
@@ -130,7 +147,11 @@ func (w *walk) prefers(m, than *member) bool {
 func (w *walk) pay(turn *member, now time.Time) {
 	model := clip(w.want.Model)
 	for _, m := range w.pool.members {
-		if m == turn || w.askable(m, now) && m.ready(model, now) <= halfOpen && w.fits(m) {
+		usable := w.roomy>>m.index&1 == 1
+		if !w.chose || m.index >= 64 {
+			usable = w.askable(m, now) && m.ready(model, now) <= halfOpen && w.fits(m)
+		}
+		if usable || m == turn {
 			m.key.credit += m.weight
 			turn.key.credit -= m.weight
 		}

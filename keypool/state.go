@@ -167,6 +167,9 @@ func (b *block) barred(now time.Time) bool {
 
 // ready is the worst of what stands against the key for this model.
 func (m *member) ready(model string, now time.Time) readiness {
+	if m.key.trouble == 0 && (m.project == nil || m.project.trouble == 0) && (m.org == nil || m.org.trouble == 0) {
+		return free
+	}
 	worst := free
 	for _, d := range m.domains() {
 		if d == nil || d.trouble == 0 {

@@ -99,6 +99,9 @@ type walk struct {
 	begun      int           // how long the trail was when the call began
 	explained  bool          // why keys are passed over has been noted before
 	lane       *lane         // whose rate limits the call comes under; nil: none that are kept
+	roomy      uint64        // of the first 64 keys those that the last choice among all found usable, with room
+	chose      bool          // there was one, for this lease
+	meters     []meters      // those of the pool's keys, at the time of the last choice
 	need       need          // what it takes of them
 	cold       need          // the same where its session's prompt is not cached
 	warm       *domain       // where that is; nil: nowhere
