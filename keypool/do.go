@@ -137,6 +137,7 @@ func (w *walk) judge(ctx context.Context, l *Lease, v verdict.Verdict, err error
 	v.Sent = l.sent
 	if l.foreseen && v.Mark == verdict.Cool && v.Reason == verdict.RateLimited {
 		v.Mark = verdict.NoMark
+		w.overfull = true
 	}
 	w.reason = v.Reason
 	w.want.Trail.judged(l, v)

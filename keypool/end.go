@@ -76,6 +76,9 @@ func (w *walk) look(now time.Time, inLine bool) step {
 		}
 		return step{wait: wait{room, now.Add(min(roomTick, w.mayWait()))}}
 	case m != nil:
+		if at, ok := w.inVain(m, now); ok {
+			return step{at: at, returns: true, err: w.refusal}
+		}
 		return step{lease: w.lease(m, now)}
 	case len(trying) > 0:
 		long := trialPatience
@@ -94,13 +97,34 @@ func (w *walk) look(now time.Time, inLine bool) step {
 }
 
 // crowded says that the call waits although a key could be asked: the key's limits are
-// known to have no room for it, or others wait for some already. One whose cooldown
-// has just ended is tried all the same: that tells.
+// known to have no room for it, or others wait for some already. A session at its own
+// key, where its prompt is cached, does not stand behind those who look for a key that
+// takes theirs as a whole: it would have to move in the end, and need as much. A key
+// whose cooldown has just ended is tried all the same: that tells.
 func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
 	if w.mayWait() <= 0 || m.ready(clip(w.want.Model), now) != free {
 		return false
 	}
-	return !inLine && w.pool.book.line.room > 0 || !w.fits(m)
+	return !inLine && w.pool.book.line.room > 0 && !w.warmAt(m) || !w.fits(m)
+}
+
+// inVain says that the call would only be refused by the key, too: it has been refused
+// by limits that were known to have no room for it, as no key left has. at is when one
+// will have.
+func (w *walk) inVain(m *member, now time.Time) (at time.Time, ok bool) {
+	model := clip(w.want.Model)
+	if !w.overfull || m.ready(model, now) != free || w.fits(m) {
+		return time.Time{}, false
+	}
+	for _, c := range w.pool.members {
+		if !w.askable(c, now) || c.ready(model, now) > halfOpen {
+			continue
+		}
+		if full, fills := w.roomAt(c, now); fills && (at.IsZero() || full.Before(at)) {
+			at = full
+		}
+	}
+	return at, at.After(now)
 }
 
 // withRoom is the first key whose limits have room for the call.

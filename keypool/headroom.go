@@ -325,6 +325,11 @@ func (mt *meter) until(n *need, now time.Duration) (longest time.Duration, ok bo
 	return longest, true
 }
 
+// warmAt says that the call's session goes to the key and has its prompt cached there.
+func (w *walk) warmAt(m *member) bool {
+	return w.home.stay != nil && w.home.stay.key == m.key && !w.comesCold(m)
+}
+
 // comesCold says that the call's session has been going on and that its prompt is
 // not cached where the key is: the limits of input tokens take it as a whole there.
 func (w *walk) comesCold(m *member) bool {

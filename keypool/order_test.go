@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,4 +212,60 @@ func TestGuessesAreLearntFrom(t *testing.T) {
 	if got := l.takes(1_000); got < 1_500 {
 		t.Errorf("what nobody guessed, or nobody knows, is learnt from: %v", got)
 	}
+}
+
+// TestNoRoomAnywhere: a call for which no key has room is sent once, because estimates
+// are no refusals. When that was refused it is not sent to the others, which would
+// refuse it, too.
+func TestNoRoomAnywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(3)
+		first := script{"k0": {tooLarge("")}, "k1": {tooLarge("")}, "k2": {serves(50_000)}}
+		first["k0"][0].header, first["k1"][0].header = tokens(40_000), tokens(30_000)
+		if _, err := do(t, p, Want{}, first); err != nil {
+			t.Fatal(err)
+		}
+		keys, err := do(t, p, Want{Tokens: 100_000}, script{"k2": {limited(20 * time.Second)}})
+		if diff := cmp.Diff([]string{"k2"}, keys); diff != "" {
+			t.Errorf("asked (-want +got):\n%s", diff)
+		}
+		sameError(t, err, refusal("429"))
+		keys, err = do(t, p, Want{Tokens: 20_000}, script{"k0": {good()}})
+		if diff := cmp.Diff([]string{"k0"}, keys); diff != "" || err != nil {
+			t.Errorf("then asked (-want +got):\n%s%v", diff, err)
+		}
+	})
+}
+
+// TestSessionAtItsKeyPassesThoseWhoLook: a call whose prompt is cached at its session's
+// key does not stand behind one that waits until some key takes its prompt as a whole.
+func TestSessionAtItsKeyPassesThoseWhoLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(2, func(o *Options) { o.MaxWait = 10 * time.Second })
+		turn := func(session string, begins bool, guess int64) (waited time.Duration) {
+			start := time.Now()
+			_ = p.Do(t.Context(), Want{Model: "m", Session: session, Begins: begins, Tokens: guess}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+				waited = time.Since(start)
+				l.Observe(tokens(40_000))
+				l.Release(Usage{InputTokens: 30_000, CachedTokens: 30_000, CacheReadTokens: 29_000})
+				return verdict.Success(), nil
+			})
+			return waited
+		}
+		turn("warm", true, 30_000)
+		if _, err := do(t, p, Want{}, script{"k0": {tooLarge("")}, "k1": {serves(40_000)}}); err != nil {
+			t.Fatal(err)
+		}
+		var looking sync.WaitGroup
+		var looked time.Duration
+		looking.Go(func() { looked = turn("new", true, 45_000) })
+		synctest.Wait()
+		if waited := turn("warm", false, 31_000); waited > 0 {
+			t.Errorf("the session waited %v at its own key", waited)
+		}
+		looking.Wait()
+		if looked == 0 {
+			t.Error("nobody was looking for room")
+		}
+	})
 }

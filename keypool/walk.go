@@ -107,6 +107,7 @@ type walk struct {
 	warm       *domain       // where that is; nil: nowhere
 	clock      time.Duration // when the present choice is made
 	plain      bool          // no key is kept from it but by what it was asked and what it is out for
+	overfull   bool          // it was refused by limits that were known to have no room for it
 	toldDenied bool          // a key known to be denied has been asked for its answer
 }
 
