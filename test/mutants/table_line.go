@@ -48,8 +48,8 @@ var lineMutants = []mutant{
 	},
 	{
 		"those in line go though there is no room", "keypool/end.go",
-		"return !inLine && w.pool.book.line.room > 0 || !w.fits(m)",
-		"return !inLine && w.pool.book.line.room > 0",
+		"w.pool.book.line.room > 0 && !w.warmAt(m) || !w.fits(m)",
+		"w.pool.book.line.room > 0 && !w.warmAt(m)",
 		"keypool TestLineLetsGoAsManyAsThereIsRoomFor",
 	},
 	{
