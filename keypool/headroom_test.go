@@ -169,14 +169,14 @@ func TestOlderReportIsPassedOver(t *testing.T) {
 		r := newRig(t)
 		p := r.pool(1)
 		c := newCrowd(t)
-		c.call(t.Context(), p, "slow", good().left(99, 1).after(10*time.Second))
+		c.call(t.Context(), p, "slow", good().left(5, 3600).after(10*time.Second))
 		time.Sleep(time.Second)
-		c.call(t.Context(), p, "quick", good().left(10, 90).after(time.Second))
+		c.call(t.Context(), p, "quick", good().left(60, 3600).after(time.Second))
 		time.Sleep(time.Second)
 		synctest.Wait()
 		for range 2 {
-			if got := p.Status().Keys[0].Headroom; len(got) != 1 || got[0].Remaining != 10 {
-				t.Errorf("%+v, want 10 left", got)
+			if got := p.Status().Keys[0].Headroom; len(got) != 1 || got[0].Remaining != 60 {
+				t.Errorf("%+v, want 60 left", got)
 			}
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
@@ -373,5 +373,25 @@ func TestCallOfAModelThatIsKeptNoMore(t *testing.T) {
 			t.Errorf("%v", rooms)
 		}
 		idle(t, p)
+	})
+}
+
+// What the first of an organization's keys is told may be its workspace's own limit:
+// it does not bind the others.
+func TestFirstReportIsNotTheOrganizations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(2, byHeadroom)
+		call(t, p, script{"k0": {good().from("a", "w0").left(5, 95)}}, "k0", nil)
+		time.Sleep(time.Second)
+		call(t, p, script{"k1": {good().from("a", "w1").left(90, 10).says("Anthropic-Ratelimit-Requests-Limit", "1000")}}, "k1", nil)
+		var got []string
+		for _, k := range p.Status().Keys {
+			for _, r := range k.Headroom {
+				got = append(got, fmt.Sprintf("%s %d/%d", k.ID, r.Remaining, r.Max))
+			}
+		}
+		if diff := gocmp.Diff([]string{"k0 5/100", "k1 90/1000"}, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	})
 }

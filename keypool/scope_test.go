@@ -105,6 +105,18 @@ func TestJoiningThoseWhoAreOut(t *testing.T) {
 		want.attempts = []int{3, 4}
 		r.families(&want)
 		call(t, p, script{"k2": {rejected()}}, "k2", exhausted(OutcomeRateLimited, 30*time.Second))
+		want.keys["k2"] = Permanent
+		want.transitions["unauthorized"] = 1
+		want.exhaustions = map[Outcome]int{OutcomeRateLimited: 1}
+		want.attempts = []int{3, 4, 1}
+		r.families(&want)
+		time.Sleep(30 * time.Second)
+		for _, k := range []string{"k0", "k1", "k3"} {
+			want.keys[k] = Valid
+		}
+		want.recoveries = map[string]int{"cooldown": 3}
+		want.next, want.scoped = 0, nil
+		r.families(&want)
 	})
 }
 
