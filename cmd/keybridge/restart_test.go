@@ -193,7 +193,16 @@ func TestKillAndRestart(t *testing.T) {
 		}
 		return n
 	}
-	wasted, good := asked(), served.Load()
+	forget, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+sim.address+"/simulator/log", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{}).Do(forget) // the log is bounded: what it drops would count as less
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("the simulator keeps its log: %v %v", resp, err)
+	}
+	resp.Body.Close()
+	good := served.Load()
 	end = traffic(gw)
 	for deadline := time.Now().Add(20 * time.Second); served.Load() < good+100 && time.Now().Before(deadline); {
 		gw.outKeys(t)
@@ -202,8 +211,8 @@ func TestKillAndRestart(t *testing.T) {
 	if served.Load() < good+100 {
 		t.Errorf("%d requests served after the restart", served.Load()-good)
 	}
-	if n := asked(); n != wasted {
-		t.Errorf("%d requests went to keys that are out", n-wasted)
+	if n := asked(); n > 0 {
+		t.Errorf("%d requests went to keys that are out", n)
 	}
 	if diff := cmp.Diff(before, gw.outKeys(t)); diff != "" {
 		t.Errorf("under traffic (-before +after):\n%s", diff)
