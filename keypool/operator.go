@@ -133,7 +133,7 @@ func (d *domain) revive(now time.Time) {
 // withheld says that the operator keeps every key from the call that could serve it.
 func (w *walk) withheld(now time.Time) bool {
 	for _, m := range w.pool.members {
-		if w.admits(m) && !m.key.bench.inForce(now) && !w.drained(m) {
+		if w.admits(m) && w.within(m) && !m.key.bench.inForce(now) && !w.drained(m) {
 			return false
 		}
 	}

@@ -285,3 +285,15 @@ func TestPinnedCallsInLineHoldNobodyUp(t *testing.T) {
 		idle(t, p)
 	})
 }
+
+// What a call needs is with a key that the operator has taken out of use: it is told so,
+// whatever other keys there are.
+func TestPinnedCallSaysThatItsKeyIsWithheld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(2, family(verdict.OpenAI))
+		makes(t, p, Want{}, "file-a")
+		mustBench(t, p, "k0", 0)
+		naming(t, p, "", &ExhaustedError{Provider: "p", Outcome: OutcomeAuthFailed, Withheld: true, Pinned: true}, script{}, "file-a")
+		naming(t, p, "k1", nil, script{"k1": {good()}})
+	})
+}
