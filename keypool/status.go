@@ -95,11 +95,9 @@ func (m *member) status(st State, now time.Time) KeyStatus {
 		if d == nil || st == Valid {
 			continue
 		}
-		for _, b := range [...]*block{&d.whole, &d.bench} {
-			if b.inForce(now) {
-				whole = true
-				k.see(b)
-			}
+		if d.whole.inForce(now) {
+			whole = true
+			k.see(&d.whole)
 		}
 		for model, b := range d.models {
 			if st == Temporary && b.inForce(now) {
@@ -107,6 +105,10 @@ func (m *member) status(st State, now time.Time) KeyStatus {
 				k.see(b)
 			}
 		}
+	}
+	if k.Benched {
+		whole = true
+		k.bench(&m.key.bench)
 	}
 	if whole {
 		k.Models = nil
@@ -129,6 +131,19 @@ func (k *KeyStatus) see(b *block) {
 		k.NextTry = next
 	}
 	if k.Reason == "" || b.until.After(k.Until) {
+		k.Reason, k.Until = b.reason, b.until
+	}
+}
+
+// bench adds the operator's doing: until it ends, nothing tries the key.
+func (k *KeyStatus) bench(b *block) {
+	switch {
+	case b.permanent:
+		k.NextTry = time.Time{}
+	case k.NextTry.Before(b.until):
+		k.NextTry = b.until
+	}
+	if k.Reason == "" || k.State == Temporary && b.until.After(k.Until) {
 		k.Reason, k.Until = b.reason, b.until
 	}
 }

@@ -61,3 +61,34 @@ func TestStatus(t *testing.T) {
 		t.Errorf("a caller's own key: %+v", s)
 	}
 }
+
+// Nothing tries a benched key: its status names no sooner time than the bench's end.
+func TestBenchedKeyIsTriedNoSooner(t *testing.T) {
+	resting := func() reply { return limited(30 * time.Second) }
+	for name, test := range map[string]struct {
+		bench time.Duration // 0: for good
+		first func() reply
+		next  time.Duration // 0: none
+	}{
+		"rejected, for good":      {0, rejected, 0},
+		"rejected, for two hours": {2 * time.Hour, rejected, 2 * time.Hour},
+		"resting, for good":       {0, resting, 0},
+		"resting, for two hours":  {2 * time.Hour, resting, 2 * time.Hour},
+		"resting longer":          {10 * time.Second, resting, 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newRig(t).pool(2)
+				call(t, p, script{"k0": {test.first()}, "k1": {good()}}, "k0 k1", nil)
+				mustBench(t, p, "k0", test.bench)
+				next := time.Duration(0)
+				if at := p.Status().Keys[0].NextTry; !at.IsZero() {
+					next = time.Until(at)
+				}
+				if next != test.next {
+					t.Errorf("the status says: tried in %v, want %v", next, test.next)
+				}
+			})
+		})
+	}
+}
