@@ -117,6 +117,11 @@ func (w *walk) take() (step, *waiter, []event) {
 		return s, nil, events
 	}
 	q := b.join(w, s.wait, now)
+	if q == nil && s.wait.what == room { // that others wait for it turns nobody away who has it
+		if roomy := w.look(now, true); roomy.lease != nil {
+			return roomy, nil, events
+		}
+	}
 	if q == nil {
 		w.want.Trail.Add(Decision{At: now, What: Waited, Why: WhyLineFull})
 		return step{at: s.wait.until, returns: true}, nil, events

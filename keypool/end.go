@@ -100,31 +100,39 @@ func (w *walk) look(now time.Time, inLine bool) step {
 // known to have no room for it, or others wait for some already. A session at its own
 // key, where its prompt is cached, does not stand behind those who look for a key that
 // takes theirs as a whole: it would have to move in the end, and need as much. A key
-// whose cooldown has just ended is tried all the same: that tells.
+// whose cooldown has just ended is tried all the same: that tells. So does a call that
+// needs more than any limit holds at its fullest: to wait would gain it nothing.
 func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
 	if w.mayWait() <= 0 || m.ready(clip(w.want.Model), now) != free {
 		return false
 	}
-	return !inLine && w.pool.book.line.room > 0 && !w.warmAt(m) || !w.fits(m)
+	if w.fits(m) {
+		return !inLine && w.pool.book.line.room > 0 && !w.warmAt(m)
+	}
+	_, comes := w.soonestRoom(now)
+	return comes
 }
 
 // inVain says that the call would only be refused by the key, too: it has been refused
 // by limits that were known to have no room for it, as no key left has. at is when one
 // will have.
 func (w *walk) inVain(m *member, now time.Time) (at time.Time, ok bool) {
-	model := clip(w.want.Model)
-	if !w.overfull || m.ready(model, now) != free || w.fits(m) {
+	if !w.overfull || m.ready(clip(w.want.Model), now) != free || w.fits(m) {
 		return time.Time{}, false
 	}
-	for _, c := range w.pool.members {
-		if !w.askable(c, now) || c.ready(model, now) > halfOpen {
-			continue
-		}
-		if full, fills := w.roomAt(c, now); fills && (at.IsZero() || full.Before(at)) {
-			at = full
+	at, ok = w.soonestRoom(now)
+	return at, ok && at.After(now)
+}
+
+// soonestRoom is when one of the keys that could be asked will have room for the call;
+// not ok: none ever will.
+func (w *walk) soonestRoom(now time.Time) (at time.Time, ok bool) {
+	for _, m := range w.pool.members {
+		if full, comes := w.fills(m, now); comes && (!ok || full.Before(at)) {
+			at, ok = full, true
 		}
 	}
-	return at, at.After(now)
+	return at, ok
 }
 
 // withRoom is the first key whose limits have room for the call.

@@ -2,6 +2,7 @@ package keypool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -212,5 +213,62 @@ func TestLineUnderStress(t *testing.T) {
 			t.Error("the stress was none")
 		}
 		idle(t, current.Load())
+	})
+}
+
+// For a call that needs more than the limit holds at its fullest no room ever comes: it
+// neither waits for it nor keeps those behind it waiting.
+func TestLineDoesNotWaitForRoomThatNeverComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(1, waiting(10*time.Second), family(verdict.OpenAI))
+		c := newCrowd(t)
+		told := good()
+		told.header = http.Header{"X-Ratelimit-Limit-Tokens": {"1000"}, "X-Ratelimit-Remaining-Tokens": {"900"}, "X-Ratelimit-Reset-Tokens": {"6s"}}
+		c.want(t.Context(), p, "first", Want{Tokens: 100}, told)
+		c.want(t.Context(), p, "big", Want{Tokens: 5000}, tooLarge("429 too large"))
+		c.want(t.Context(), p, "small", Want{Tokens: 100}, good())
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		c.was("first k0@0s", "big k0@0s", "small k0@0s")
+		c.end("big", "429 too large@0s")
+		c.end("small", "ok@0s")
+		idle(t, p)
+	})
+}
+
+// While the line is full of calls that wait for room for one model, those for another
+// one are served.
+func TestFullLineTurnsNobodyAwayWhoNeedNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(1, waiting(20*time.Second), family(verdict.OpenAI))
+		c := newCrowd(t)
+		full := good()
+		full.header = http.Header{"X-Ratelimit-Limit-Requests": {"10"}, "X-Ratelimit-Remaining-Requests": {"0"}, "X-Ratelimit-Reset-Requests": {"10m0s"}}
+		c.call(t.Context(), p, "first@m", full)
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		var running sync.WaitGroup
+		var left atomic.Int64
+		for range maxLine {
+			running.Go(func() {
+				err := p.Do(ctx, Want{Model: "m"}, func(context.Context, *Lease) (verdict.Verdict, error) {
+					return verdict.Verdict{Action: verdict.Stop}, refusal("sent")
+				})
+				if errors.Is(err, context.Canceled) {
+					left.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		c.call(t.Context(), p, "free@n", good())
+		c.end("free@n", "ok@0s")
+		c.call(t.Context(), p, "more@m")
+		c.end("more@m", "all keys of p are rate-limited, the next may be used in 1s@0s")
+		leave()
+		running.Wait()
+		if n := left.Load(); n != maxLine {
+			t.Errorf("%d were in line, want %d", n, maxLine)
+		}
+		idle(t, p)
 	})
 }
