@@ -189,17 +189,7 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 	if m, trying, ok = w.atHome(s, home, now); ok {
 		return m, trying, true
 	}
-	cache := s.cache
-	if home != nil {
-		cache = w.pool.cacheOf(home)
-	}
-	w.home.only = cache
-	m, _ = w.choose(now)
-	at, returns := w.soonest(now)
-	w.home.only = nil
-	if full, ok := w.fills(home, now); ok && (!returns || full.Before(at)) {
-		at, returns = full, true
-	}
+	m, at, returns := w.nearHome(s, home, now)
 	switch {
 	case m != nil && w.fits(m):
 		return m, nil, true
@@ -213,6 +203,22 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 		return m, nil, true
 	}
 	return nil, nil, false
+}
+
+// nearHome chooses among the keys with the session's prompt cache, and says when the
+// soonest of them returns, or its own has room.
+func (w *walk) nearHome(s *stay, home *member, now time.Time) (m *member, at time.Time, returns bool) {
+	w.home.only = s.cache
+	if home != nil {
+		w.home.only = w.pool.cacheOf(home)
+	}
+	m, _ = w.choose(now)
+	at, returns = w.soonest(now)
+	w.home.only = nil
+	if full, ok := w.fills(home, now); ok && (!returns || full.Before(at)) {
+		return m, full, true
+	}
+	return m, at, returns
 }
 
 // usable says that the key may be asked now, whether it has room or not.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -43,7 +44,7 @@ func (b *tap) take(start time.Time, takes time.Duration) (verdict.Verdict, http.
 	}
 	full := (b.size - b.level) / b.rate
 	header.Set("X-Ratelimit-Limit-Requests", fmt.Sprint(b.size))
-	header.Set("X-Ratelimit-Remaining-Requests", fmt.Sprint(int(b.level)))
+	header.Set("X-Ratelimit-Remaining-Requests", strconv.Itoa(int(b.level)))
 	header.Set("X-Ratelimit-Reset-Requests", fmt.Sprintf("%.3fs", full))
 	b.mu.Unlock()
 	time.Sleep(takes)

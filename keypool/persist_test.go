@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -302,8 +303,8 @@ func TestRestoreBoundsTheModels(t *testing.T) {
 		p := newRig(t).pool(1)
 		models := map[string]BlockState{"": {Out: true, Until: time.Now().Add(time.Hour)}, "p": {Out: true, Permanent: true}}
 		for i := range 1000 {
-			models[strings.Repeat("m", 1000)+fmt.Sprint(i)] = BlockState{Out: true, Until: time.Now().Add(time.Hour)}
-			models[fmt.Sprint(i)] = BlockState{Out: true, Until: time.Now().Add(time.Hour)}
+			models[strings.Repeat("m", 1000)+strconv.Itoa(i)] = BlockState{Out: true, Until: time.Now().Add(time.Hour)}
+			models[strconv.Itoa(i)] = BlockState{Out: true, Until: time.Now().Add(time.Hour)}
 		}
 		p.Restore(PoolState{Host: p.host, Domains: []DomainState{{Level: "key", Name: fmt.Sprintf("%x", p.members[0].print), Models: models}}})
 		got := p.members[0].key.models
