@@ -48,9 +48,21 @@ var lineMutants = []mutant{
 	},
 	{
 		"those in line go though there is no room", "keypool/end.go",
-		"w.pool.book.line.room > 0 && !w.warmAt(m) || !w.fits(m)",
-		"w.pool.book.line.room > 0 && !w.warmAt(m)",
+		"return comes\n",
+		"return comes && !comes\n",
 		"keypool TestLineLetsGoAsManyAsThereIsRoomFor",
+	},
+	{
+		"those in line wait for room that never comes", "keypool/end.go",
+		"_, comes := w.soonestRoom(now)",
+		"comes := true",
+		"keypool TestLineDoesNotWaitForRoomThatNeverComes",
+	},
+	{
+		"a full line turns away those who need not wait", "keypool/do.go",
+		"roomy.lease != nil",
+		"roomy.lease != nil && false",
+		"keypool TestFullLineTurnsNobodyAwayWhoNeedNotWait",
 	},
 	{
 		"a deadline is believed however often it is wrong", "keypool/mark.go",
