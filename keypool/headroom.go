@@ -12,9 +12,11 @@ const (
 	// together is how far apart two requests may be sent and yet come to the provider
 	// in the other order.
 	together = 100 * time.Millisecond
-	// remembered is how long what was reported of a limit is believed after it must
-	// be full again: it may not hold any more.
-	remembered = time.Hour
+	// remembered is how long what was reported of a limit is believed: it may not hold
+	// any more, and a reset that is far off is verified as a deadline is.
+	remembered = verifyRate
+	// nothingLeft is the share of a limit that is as good as none.
+	nothingLeft = 0.01
 )
 
 // meter is what is known of the rate limits of one domain for one model.
@@ -88,7 +90,7 @@ func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) 
 	}
 	mt.filled |= 1 << res
 	b.unit = 1 / float64(l.Max)
-	b.until = max(b.since, l.Full.Sub(mt.epoch)) + remembered
+	b.until = b.since + remembered
 	switch d := l.Full.Sub(at); {
 	case d <= 0:
 		b.left = 1
@@ -292,19 +294,21 @@ func (w *walk) roomAt(m *member, now time.Time) (time.Time, bool) {
 	return now.Add(longest), true
 }
 
-// fitsOthers says that the key's limits, which have no room for this call, have some
-// for one that needs as little as most.
-func (w *walk) fitsOthers(m *member) bool {
-	n := w.lane.need(&Want{})
+// usedUp says that next to nothing is left of one of the key's limits. As long as there
+// is more, its refusal of a large call says nothing of the small ones; and in a shortage,
+// when prompts that had to move are waiting everywhere, it is those that must go on.
+func (w *walk) usedUp(m *member) bool {
 	for _, mt := range w.meters[m.index] {
 		if mt == nil {
 			continue
 		}
-		if long, ok := mt.until(&n, w.clock); long > 0 || !ok {
-			return false
+		for i := range mt.tanks {
+			if t := &mt.tanks[i]; t.known(w.clock) && t.at(w.clock) < nothingLeft {
+				return true
+			}
 		}
 	}
-	return true
+	return false
 }
 
 // until is how long from now the limits need to fill for a call.

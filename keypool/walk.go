@@ -191,7 +191,7 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 		w.leased(l, now)
 	}
 	w.paused = false
-	l.foreseen = w.lane != nil && !w.fits(m) && w.fitsOthers(m)
+	l.foreseen = w.lane != nil && !w.fits(m) && !w.usedUp(m)
 	w.charge(l)
 	if w.last != nil && m.key == w.last.key {
 		return l // the same key again: neither handed out anew nor a move

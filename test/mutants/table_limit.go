@@ -78,7 +78,7 @@ var limitMutants = []mutant{
 	},
 	{
 		"a refusal of a key that is used up never marks it", "keypool/walk.go",
-		"!w.fits(m) && w.fitsOthers(m)",
+		"!w.fits(m) && !w.usedUp(m)",
 		"!w.fits(m)",
 		"keypool TestRefusalOfAKeyThatIsUsedUpMarksIt",
 	},
