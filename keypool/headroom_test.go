@@ -395,3 +395,23 @@ func TestFirstReportIsNotTheOrganizations(t *testing.T) {
 		}
 	})
 }
+
+// A report is verified as a deadline is: whatever reset it names, after an hour without
+// another one the key is asked again.
+func TestReportOfAFarResetIsVerified(t *testing.T) {
+	for _, s := range []Strategy{Priority, Headroom} {
+		t.Run(string(s), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newRig(t).pool(2, strategy(s))
+				usedUp := good().left(0, 18*24*3600)
+				call(t, p, script{"k0": {usedUp}}, "k0", nil)
+				for range 59 {
+					time.Sleep(time.Minute)
+					call(t, p, script{"k1": {good().left(90, 6)}}, "k1", nil)
+				}
+				time.Sleep(time.Minute)
+				call(t, p, script{"k0": {good().left(99, 1)}}, "k0", nil)
+			})
+		})
+	}
+}
