@@ -228,8 +228,11 @@ func printPools(w io.Writer, body []byte, now time.Time) error {
 }
 
 func (k shownKey) state() string {
-	if k.Draining {
+	switch {
+	case k.Draining:
 		return k.State + ", draining"
+	case k.Benched && k.Reason != "benched": // it is out for more than that
+		return k.State + ", benched"
 	}
 	return k.State
 }
@@ -325,10 +328,10 @@ func printAction(w io.Writer, body []byte, now time.Time) error {
 	}
 	said := fmt.Sprintf("%s %s is ", a.Provider, a.Key.ID)
 	switch {
-	case a.Action == "bench" && a.Key.Until.IsZero():
+	case a.Action == "bench" && a.Key.NextTry.IsZero():
 		said += "out of use until it is revived"
 	case a.Action == "bench":
-		said += "out of use for " + short(a.Key.Until.Sub(now))
+		said += "out of use for " + short(a.Key.NextTry.Sub(now))
 	case a.Action == "drain":
 		said += "draining: it keeps its sessions and gets no new work until it is revived"
 	default:
