@@ -109,7 +109,7 @@ func (w *walk) outlook(now time.Time) (o outlook) {
 // join puts the call into the line; nil if that is full.
 func (b *book) join(w *walk, what wait, now time.Time) *waiter {
 	l := &b.line
-	if l.n >= maxLine {
+	if l.n >= maxLine && !b.displace(w.want.Caller, now) {
 		return nil
 	}
 	c := l.callers[w.want.Caller]
@@ -127,6 +127,26 @@ func (b *book) join(w *walk, what wait, now time.Time) *waiter {
 	b.expect(q, what, now)
 	b.alarm(what.until, now)
 	return q
+}
+
+// displace makes room in a full line at the cost of the caller who has the most calls
+// in it, if the one who asks is not as much to blame.
+func (b *book) displace(asks string, now time.Time) bool {
+	own, most := 1, (*caller)(nil)
+	for name, c := range b.line.callers {
+		if name == asks {
+			own += c.calls.Len()
+		}
+		if most == nil || c.calls.Len() > most.calls.Len() {
+			most = c
+		}
+	}
+	if most == nil || most.calls.Len() <= own {
+		return false
+	}
+	last, _ := most.calls.Back().Value.(*waiter)
+	b.leave(last, nil, now) // it finds the line full, and its caller has the most
+	return true
 }
 
 // expect sets what a call in line waits for from now on.

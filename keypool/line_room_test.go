@@ -273,3 +273,43 @@ func TestFullLineTurnsNobodyAwayWhoNeedNotWait(t *testing.T) {
 		idle(t, p)
 	})
 }
+
+// One caller cannot fill the line for the others: when it is full, who has the most
+// calls in it loses the one that came last.
+func TestFullLineTakesFromWhoHasTheMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := coolingPool(t, newRig(t), 1, 5*time.Second, waiting(10*time.Second))
+		var running sync.WaitGroup
+		var served, turnedAway atomic.Int64
+		for range maxLine {
+			running.Go(func() {
+				err := p.Do(t.Context(), Want{Model: "m", Caller: "many"}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+					l.Release(Usage{})
+					return verdict.Success(), nil
+				})
+				if err == nil {
+					served.Add(1)
+				} else {
+					turnedAway.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		c := newCrowd(t)
+		c.call(t.Context(), p, "few/1", good())
+		c.call(t.Context(), p, "few/2", good())
+		c.call(t.Context(), p, "many/1")
+		c.end("many/1", "all keys of p are rate-limited, the next may be used in 5s@0s")
+		if n := turnedAway.Load(); n != 2 || inLine(p) != maxLine {
+			t.Errorf("%d were turned away and %d are in line, want 2 and %d", n, inLine(p), maxLine)
+		}
+		running.Wait()
+		synctest.Wait()
+		c.end("few/1", "ok@5s")
+		c.end("few/2", "ok@5s")
+		if n := served.Load(); n != maxLine-2 {
+			t.Errorf("%d of many's were served, want %d", n, maxLine-2)
+		}
+		idle(t, p)
+	})
+}

@@ -53,6 +53,12 @@ var lineMutants = []mutant{
 		"keypool TestLineLetsGoAsManyAsThereIsRoomFor",
 	},
 	{
+		"one caller fills the line for all", "keypool/line.go",
+		"most.calls.Len() <= own",
+		"own > 0",
+		"keypool TestFullLineTakesFromWhoHasTheMost",
+	},
+	{
 		"those in line wait for room that never comes", "keypool/end.go",
 		"_, comes := w.soonestRoom(now)",
 		"comes := true",
