@@ -249,6 +249,9 @@ func (d *domain) restore(s *DomainState, now time.Time) {
 	if s.Bench != nil {
 		d.bench.restore(*s.Bench, now)
 		d.bench.reason, d.bench.tryAt, d.bench.probeAt = Benched, time.Time{}, time.Time{}
+		if ahead := s.Bench.Since.Sub(now); ahead > 0 && !d.bench.permanent { // no try shortens it
+			d.bench.until = d.bench.until.Add(-ahead)
+		}
 	}
 	d.draining = s.Draining
 	d.said = said{

@@ -363,3 +363,20 @@ func contextUntil(t *testing.T, at time.Time) (context.Context, context.CancelFu
 	t.Helper()
 	return context.WithDeadline(t.Context(), at)
 }
+
+// A bench that was begun before the clock was set back lasts no longer for that.
+func TestRestoredBenchIsNoLongerThanItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		p := r.pool(1)
+		mustBench(t, p, "k0", 10*time.Minute)
+		s := p.State()
+		bench := s.Domains[0].Bench
+		bench.Since, bench.Until = bench.Since.Add(1000*time.Hour), bench.Until.Add(1000*time.Hour)
+		p = r.pool(1)
+		p.Restore(s)
+		if k := p.Status().Keys[0]; !k.Benched || time.Until(k.Until) != 10*time.Minute {
+			t.Errorf("%+v", k)
+		}
+	})
+}
