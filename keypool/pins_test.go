@@ -2,8 +2,8 @@ package keypool
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -228,7 +228,7 @@ func TestPinsAreBounded(t *testing.T) {
 		p := newRig(t).pool(2)
 		keeps(p, 1, "first", "second")
 		for i := range maxPins - 2 {
-			keeps(p, 1, fmt.Sprint(i))
+			keeps(p, 1, strconv.Itoa(i))
 		}
 		naming(t, p, "k1", nil, nil, "first") // from here on it is not the oldest
 		keeps(p, 1, "one more", "", strings.Repeat("x", maxPinName+1))
