@@ -123,9 +123,31 @@ func Limits(f Family, h http.Header, now time.Time) (report Report, ok bool) {
 		ok = report.read(openAILimits[:], h, now)
 	}
 	if f != OpenAI && !ok {
-		ok = report.read(anthropicLimits[:], h, now)
+		if ok = report.read(anthropicLimits[:], h, now); ok {
+			report.byOurClock(h, now)
+		}
 	}
 	return report, ok
+}
+
+// onTheWay is how far from our time an answer's Date may be because it has no fractions
+// of a second, and took a while to arrive.
+const onTheWay = 2 * time.Second
+
+// byOurClock mends dates by the provider's clock, which the answer's own Date tells.
+func (r *Report) byOurClock(h http.Header, now time.Time) {
+	date, err := http.ParseTime(first(h, "Date"))
+	ahead := now.Sub(date)
+	if err != nil || ahead.Abs() <= onTheWay {
+		return
+	}
+	for i := range r {
+		if full := &r[i].Full; !full.IsZero() {
+			if *full = full.Add(ahead); full.Sub(now) > maxWait {
+				*full = time.Time{}
+			}
+		}
+	}
 }
 
 func (r *Report) read(rows []limitHeaders, h http.Header, now time.Time) (ok bool) {

@@ -149,3 +149,32 @@ func FuzzLimits(f *testing.F) {
 		}
 	})
 }
+
+// Resets are dates by the provider's clock. Where ours is another, the answer's own Date
+// tells.
+func TestResetsByAnotherClock(t *testing.T) {
+	theirs := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	date := theirs.Format(http.TimeFormat)
+	const full = 30500 * time.Millisecond
+	for name, tt := range map[string]struct {
+		ahead time.Duration // of theirs, our clock
+		date  string
+		want  time.Duration // until the limit is full
+	}{
+		"alike":              {0, date, full},
+		"a while on the way": {1500 * time.Millisecond, date, full - 1500*time.Millisecond},
+		"ours is fast":       {5 * time.Minute, date, full},
+		"ours is slow":       {-5 * time.Minute, date, full},
+		"no date":            {time.Minute, "", full - time.Minute},
+		"no sane date":       {time.Minute, "yesterday", full - time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			came := theirs.Add(tt.ahead)
+			report, _ := Limits(Anthropic, header("date", tt.date, "anthropic-ratelimit-requests-limit", "50",
+				"anthropic-ratelimit-requests-remaining", "10", "anthropic-ratelimit-requests-reset", theirs.Add(full).Format(time.RFC3339Nano)), came)
+			if got := report[Requests].Full.Sub(came); got != tt.want {
+				t.Errorf("full in %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
