@@ -52,6 +52,8 @@ type Options struct {
 	// Simulator shapes the built-in simulator. Without keys it has three for each
 	// provider.
 	Simulator simulator.Options
+	// Strategies are those of the simulated providers, by name. Without one: priority.
+	Strategies map[string]config.Strategy
 	// ProbeAfter is when a rejected key is first probed. Zero: as keypool has it.
 	ProbeAfter time.Duration
 }

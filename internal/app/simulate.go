@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ type simulation struct {
 	simulator *simulator.Simulator
 	keys      []simulator.Key
 	base      string
+	strategy  map[string]config.Strategy
 }
 
 const simulatedKeys = 3 // per provider
@@ -30,7 +32,7 @@ func (a *App) simulate(c *config.Config) error {
 	if len(o.Keys) == 0 {
 		o.Keys = simulator.Keys(simulatedKeys)
 	}
-	s := &simulation{keys: o.Keys, simulator: simulator.New(o)}
+	s := &simulation{keys: o.Keys, simulator: simulator.New(o), strategy: a.o.Strategies}
 	ln, err := a.o.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("start the built-in simulator: %w", err)
@@ -64,7 +66,7 @@ func (s *simulation) provide(c *config.Config) {
 		if err != nil {
 			panic(err) // our own listener's address
 		}
-		provider := config.Provider{Name: p.name, Kind: p.kind, Enabled: true, BaseURL: base, Strategy: config.Priority, Affinity: config.AffinityAuto, Probe: config.ProbeAuto}
+		provider := config.Provider{Name: p.name, Kind: p.kind, Enabled: true, BaseURL: base, Strategy: cmp.Or(s.strategy[p.name], config.Priority), Affinity: config.AffinityAuto, Probe: config.ProbeAuto}
 		for _, k := range s.keys {
 			if k.Provider == p.name {
 				provider.Keys = append(provider.Keys, config.Key{ID: k.Name, Secret: secret.New(k.Secret), Source: "simulator", Weight: 1})

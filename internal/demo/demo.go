@@ -16,15 +16,17 @@ import (
 	"time"
 
 	"keybridge/internal/app"
+	"keybridge/internal/config"
 	"keybridge/internal/simulator"
 )
 
 const (
 	keysEach   = 4 // per provider
 	rate       = 60
-	atOnce     = 24
+	atOnce     = 48
 	logSize    = 200_000
-	leastHits  = 5 // of every class of faults
+	leastHits  = 5   // of every class of faults
+	mostOver   = 100 // one call of so many may be refused because a limit is used up
 	probeAfter = time.Second
 	pace       = 3 * time.Millisecond // between the events of a stream
 	patience   = 10 * time.Second     // for one request, and for the last keys to come back
@@ -65,9 +67,10 @@ type show struct {
 	keys      []simulator.Key
 	client    *http.Client
 	base      string // of the gateway
-	metrics   string // where they are scraped
+	admin     string
 	reference string // of the untroubled provider
 	begin     time.Time
+	turns     map[string]chan struct{} // of the agents, by their models
 	tally     tally
 	watch     *watch
 }
@@ -86,7 +89,12 @@ func Run(ctx context.Context, o Options) error {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
 	}
-	s := &show{o: o, keys: simulator.Keys(keysEach)}
+	s := &show{o: o, keys: cast(), turns: map[string]chan struct{}{}}
+	for _, model := range agents {
+		s.turns[model] = make(chan struct{}, 1)
+	}
+	s.begin = time.Now()
+	s.watch = newWatch(s.begin)
 	stop, err := s.open()
 	if err != nil {
 		return err
@@ -99,11 +107,12 @@ func Run(ctx context.Context, o Options) error {
 func (s *show) open() (stop func(), err error) {
 	played := simulator.Options{Keys: s.keys, Deterministic: true, LogSize: logSize}
 	troubled := played
-	troubled.Pace = pace
+	troubled.Pace, troubled.Limits = pace, limits(s.o.Length)
 	s.app, err = app.New(app.Options{
 		Env:           func(string) (string, bool) { return "", false }, // no key, no token, no file
 		ListenAddress: "127.0.0.1:0", AdminAddress: "127.0.0.1:0",
 		Listen: s.o.Listen, Dial: s.o.Dial, Drain: drain, Simulator: troubled, ProbeAfter: probeAfter,
+		Strategies: map[string]config.Strategy{simulator.OpenAI: config.Headroom}, Stderr: s.watch,
 	})
 	if err != nil {
 		return nil, err
@@ -124,7 +133,7 @@ func (s *show) open() (stop func(), err error) {
 	tr := &http.Transport{DialContext: s.o.Dial, MaxIdleConnsPerHost: atOnce}
 	s.client = &http.Client{Transport: tr, Timeout: patience}
 	s.sim = s.app.Simulator()
-	s.base, s.metrics = "http://"+s.app.Address("listen"), "http://"+s.app.Address("admin")+"/metrics"
+	s.base, s.admin = "http://"+s.app.Address("listen"), "http://"+s.app.Address("admin")
 	s.reference = "http://" + ln.Addr().String()
 	return func() {
 		tr.CloseIdleConnections()
@@ -136,8 +145,6 @@ func (s *show) open() (stop func(), err error) {
 
 // run is the show: script, traffic and picture side by side, then the account.
 func (s *show) run(ctx context.Context) error {
-	s.begin = time.Now()
-	s.watch = newWatch(s.begin)
 	acting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var stage sync.WaitGroup

@@ -102,12 +102,23 @@ func TestDemoPasses(t *testing.T) {
 			for _, want := range []string{
 				"0 failures seen by clients: each answer was, to the byte,",
 				"\n 5.0 s  ",
-				"openai/k1 permanent: unauthorized, next try ",
+				"s  anthropic  k1      belongs to org-a, says anthropic-organization-id\n",
+				"openai     k1      permanent: unauthorized, next try in ",
+				"anthropic  k0 k1   all of org-a temporary: rate_limited (",
+				"anthropic  k0 k1   all of org-a permanent: quota_exhausted, next try in 1.",
+				"openai     k2      back after 3.",
+				" s: the operator revived it\n",
+				"anthropic  org-a: k0 k1  org-b: k2  org-c: k3\n",
+				"of 1.0 s: 1 wasted call for each\n",
+				"of 1.5 s: 1 wasted call for each\n",
+				"  k2                  18               8%              8%            0 of ",
+				"30 conversations of agents with anthropic",
 				"anthropic  k0   out of credit ",
-				"a probe found it good\n",
-				"its wait was over\n",
-				"stays out: it did not heal\n",
-				`keybridge_key_pool_recoveries_total{provider="anthropic",via="probe"} 3`,
+				" s, a probe found it good\n",
+				" s, its wait was over\n",
+				" s, the operator revived it\n",
+				`keybridge_key_pool_recoveries_total{provider="anthropic",via="probe"} 5`,
+				`keybridge_key_pool_recoveries_total{provider="openai",via="operator"} 1`,
 				`keybridge_key_pool_key_state{key="k3",provider="openai",state="valid"} 1`,
 				"\nPASSED  ",
 			} {
@@ -115,7 +126,7 @@ func TestDemoPasses(t *testing.T) {
 					t.Errorf("does not say %q", want)
 				}
 			}
-			if strings.Contains(out, "\x1b") || strings.Contains(out, "k3 permanent") || strings.Contains(out, "sk-") {
+			if strings.Contains(out, "\x1b") || strings.Contains(out, "k3      permanent") || strings.Contains(out, "does not say how") || strings.Contains(out, "sk-") {
 				t.Error("says what it should not")
 			}
 			if t.Failed() {
@@ -131,13 +142,13 @@ func TestDemoRedraws(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows := strings.Count(out, "\x1b[10A") // eight keys, the head and the sum
+		rows := strings.Count(out, "\x1b[19A") // eight keys, three heads, five news, the sum, and blanks
 		if rows < 70 || !strings.Contains(out, "\x1b[31mpermanent\x1b[0m") {
 			t.Errorf("redrawn %d times, want some 80", rows)
 		}
 		table, _, _ := strings.Cut(escapes.ReplaceAllString(out, ""), "The pool's metrics")
 		for line := range strings.SplitSeq(table, "\n") {
-			if utf8.RuneCountInString(line) > 100 || strings.HasPrefix(line, "anthropic") && utf8.RuneCountInString(line) > 79 {
+			if utf8.RuneCountInString(line) > 100 || strings.HasPrefix(line, "k") && utf8.RuneCountInString(line) > 79 {
 				t.Errorf("too wide: %q", line)
 			}
 		}
@@ -246,8 +257,8 @@ func TestReturns(t *testing.T) {
 	gone := &act{provider: "openai", key: "k0", class: revoked, to: 1}
 	unmet := &act{provider: "openai", key: "k1", class: limited, to: 1}
 	w := newWatch(begin)
-	w.struck(gone)
-	w.struck(unmet)
+	w.struck(gone, begin)
+	w.struck(unmet, begin)
 	w.see(pools(keypool.Permanent), begin.Add(time.Second))
 	w.healed(gone, begin.Add(2*time.Second))
 	w.healed(unmet, begin.Add(2*time.Second))
@@ -266,20 +277,72 @@ func TestReturns(t *testing.T) {
 	}
 	w.see(pools(keypool.Valid), begin.Add(5*time.Second))
 	text, complaints := told()
-	if w.waiting() || len(complaints) != 1 || !strings.Contains(text, "openai     k0   revoked           4.0 s   3.0 s, a probe found it good\n") {
+	if w.waiting() || len(complaints) != 1 || !strings.Contains(text, "openai     k0   revoked           4.0 s  3.0 s, the log does not say how\n") {
 		t.Errorf("%v\n%s", complaints, text)
 	}
+	w.returns = []comeback{{keyName{"openai", "k0"}, "trial", begin.Add(5 * time.Second)}, {keyName{"openai", "k0"}, "probe", begin.Add(6 * time.Second)}}
+	if text, _ := told(); !strings.Contains(text, "3.0 s, a request found it good\n") {
+		t.Errorf("%s", text)
+	}
+}
+
+// The log may be a little later than the pool, and news wait for it.
+func TestNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatch(time.Now())
+		in := func(org string) keypool.Membership { return keypool.Membership{Name: org, Evidence: "X-Org"} }
+		both := in("org-a")
+		key := func(id string, st keypool.State, org keypool.Membership, shared ...string) keypool.KeyStatus {
+			org.Shared = shared
+			return keypool.KeyStatus{ID: id, State: st, Reason: verdict.RateLimited, Organization: org, NextTry: time.Now().Add(time.Second)}
+		}
+		pool := func(keys ...keypool.KeyStatus) []keypool.Status { return []keypool.Status{{Provider: "p", Keys: keys}} }
+		w.see(pool(key("k0", keypool.Valid, in("")), key("k1", keypool.Valid, in("")), key("k2", keypool.Valid, in(""))), time.Now())
+		w.see(pool(key("k0", keypool.Valid, both, "k1"), key("k1", keypool.Valid, both, "k0"), key("k2", keypool.Valid, in(""))), time.Now())
+		time.Sleep(time.Second)
+		out := pool(key("k0", keypool.Temporary, both, "k1"), key("k1", keypool.Temporary, both, "k0"), key("k2", keypool.Temporary, in("")))
+		w.see(out, time.Now())
+		time.Sleep(time.Second)
+		well := pool(key("k0", keypool.Valid, both, "k1"), key("k1", keypool.Temporary, both, "k0"), key("k2", keypool.Permanent, in("")))
+		w.see(well, time.Now())
+		for _, part := range []string{"time=now level=INFO msg=\"key out\" provider=p key=k0 via=probe\n", "time=now level=INFO msg=\"key recovered\" provider=p key=k0 hint=x state=valid via=cooldown\n"} {
+			if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		w.see(well, time.Now())
+		w.see(well, time.Now())
+		news, all := w.latest(0)
+		want := []string{
+			" 0.0 s  p          k0      belongs to org-a, says x-org",
+			" 0.0 s  p          k1      belongs to org-a, says x-org",
+			" 1.0 s  p          k0 k1   all of org-a temporary: rate_limited, next try in 1.0 s",
+			" 1.0 s  p          k2      temporary: rate_limited, next try in 1.0 s",
+			" 2.0 s  p          k2      permanent: rate_limited, next try in 1.0 s",
+			" 2.1 s  p          k0      back after 1.1 s: its wait was over",
+		}
+		if diff := cmp.Diff(want, news); diff != "" || all != len(want) {
+			t.Errorf("%d (-want +got):\n%s", all, diff)
+		}
+		if rest, _ := w.latest(5); len(rest) != 1 {
+			t.Errorf("%q", rest)
+		}
+	})
 }
 
 func TestRow(t *testing.T) {
 	now := time.Now()
 	s := &show{watch: newWatch(now)}
-	s.watch.struck(&act{provider: "openai", key: "k0", class: drained})
+	s.watch.struck(&act{provider: "openai", key: "k0", class: drained}, now)
+	room := func(left, of int64) []keypool.Room {
+		return []keypool.Room{{Max: 100, Estimate: 90}, {Max: of, Estimate: left}, {Max: 0, Estimate: 5}}
+	}
 	for want, k := range map[string]keypool.KeyStatus{
-		"openai     k0   out of credit   valid                                  7":      {ID: "k0", State: keypool.Valid, Served: 7},
-		"openai     k1                   temporary  rate_limited (2)     1.5 s       0": {ID: "k1", State: keypool.Temporary, Reason: verdict.RateLimited, Models: []string{"a", "b"}, NextTry: now.Add(1500 * time.Millisecond)},
-		"openai     k2                   permanent  quota_exhausted     60 min       0": {ID: "k2", State: keypool.Permanent, Reason: verdict.QuotaExhausted, NextTry: now.Add(time.Hour)},
-		"openai     k3                   permanent  unauthorized           now       0": {ID: "k3", State: keypool.Permanent, Reason: verdict.Unauthorized, NextTry: now.Add(-1)},
+		"k0 ? out of credit   valid                           ?       7": {ID: "k0", State: keypool.Valid, Served: 7},
+		"k1 org-b temporary  rate_limited (2)     1.5 s   40%       0":   {ID: "k1", State: keypool.Temporary, Reason: verdict.RateLimited, Models: []string{"a", "b"}, NextTry: now.Add(1500 * time.Millisecond), Organization: keypool.Membership{Name: "org-b"}, Headroom: room(8, 20)},
+		"k2 ?     permanent  quota_exhausted     60 min 0% 0":            {ID: "k2", State: keypool.Permanent, Reason: verdict.QuotaExhausted, NextTry: now.Add(time.Hour), Headroom: room(-3, 20)},
+		"k3 ?     permanent  unauthorized           now 90% 0":           {ID: "k3", State: keypool.Permanent, Reason: verdict.Unauthorized, NextTry: now.Add(-1), Headroom: room(20, 20)},
 	} {
 		if diff := cmp.Diff(strings.Join(strings.Fields(want), " "), strings.Join(strings.Fields(s.row("openai", k, now)), " ")); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

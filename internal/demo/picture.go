@@ -4,21 +4,18 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"keybridge/internal/simulator"
 	"keybridge/keypool"
-	"keybridge/keypool/verdict"
 )
 
 const (
-	look   = 50 * time.Millisecond // how often the keys are looked at
-	redraw = 250 * time.Millisecond
-	report = time.Second // between plain lines
+	look      = 50 * time.Millisecond // how often the keys are looked at
+	redraw    = 250 * time.Millisecond
+	report    = time.Second // between plain lines
+	newsLines = 5           // under the table
 )
 
 // The colours of a terminal.
@@ -48,51 +45,83 @@ func (s *show) draw(ctx context.Context) {
 	if s.o.Terminal {
 		every = redraw
 	}
-	lines := 0
+	lines, told := 0, 0
 	next := s.begin.Add(every)
 	for sleepUntil(ctx, time.Now().Add(look)) {
 		now := time.Now()
 		pools := s.statuses()
 		s.watch.see(pools, now)
+		if !s.o.Terminal {
+			told = s.tellNews(told)
+		}
 		if now.Before(next) {
 			continue
 		}
 		next = next.Add(every)
 		moves, _ := s.failovers(ctx) // the picture can do without
 		if !s.o.Terminal {
-			s.print(s.line(pools, moves, now))
+			s.print(s.summary(moves, now) + "\n")
 			continue
 		}
 		frame := s.frame(pools, moves, now)
+		up := ""
 		if lines > 0 {
-			s.print(fmt.Sprintf("\x1b[%dA", lines))
+			up = fmt.Sprintf("\x1b[%dA", lines)
 		}
 		lines = strings.Count(frame, "\n")
-		s.print(strings.ReplaceAll(frame, "\n", "\x1b[K\n"))
+		s.print(up + strings.ReplaceAll(frame, "\n", "\x1b[K\n")) // in one piece: it does not flicker
+	}
+	if !s.o.Terminal {
+		s.tellNews(told)
 	}
 }
 
+// tellNews prints the lines after those told.
+func (s *show) tellNews(told int) int {
+	news, all := s.watch.latest(told)
+	for _, line := range news {
+		s.print(line + "\n")
+	}
+	return all
+}
+
 func (s *show) opening() string {
-	how := fmt.Sprintf("through the gateway at %s\nto a simulated provider of each kind, with %d keys that fail and heal on a script.\n"+
+	how := fmt.Sprintf("through the gateway at %s\n"+
+		"to a simulated provider of each kind, with %d keys that fail and heal on a script.\n"+
 		"k3 is never touched: a pool serves as long as one of its keys can.\n"+
+		"Whose a key is, and what is left of its limits, answers tell; nothing is configured.\n"+
 		"Rejected keys are first probed after %s here, 30 s in a gateway of your own.\n", s.base, keysEach, probeAfter)
 	if s.o.WithoutFailover {
-		how = fmt.Sprintf("through the gateway at %s\nto the same simulated providers, but without failover: every request brings one of\n"+
-			"the %d keys itself, in turn. It is sent once, with that key, and the pool is not asked.\n", s.base, keysEach)
+		how = fmt.Sprintf("through the gateway at %s\n"+
+			"to the same simulated providers, but without failover: every request brings one\n"+
+			"of the %d keys itself, in turn. It is sent once, and the pool is not asked.\n", s.base, keysEach)
 	}
 	return s.paint(bold, "Keybridge demo") + fmt.Sprintf(": %d s of traffic, %d requests a second, seed %d,\n", int(s.o.Length.Seconds()), rate, s.o.Seed) + how + "\n"
+}
+
+// orders tells of a strategy.
+var orders = map[keypool.Strategy]string{ //nolint:gochecknoglobals // a constant table
+	keypool.Priority: "the first key that can serve; conversations stay with theirs",
+	keypool.Headroom: "the key with the most left of its limits, which are unequal",
 }
 
 // frame is the table.
 func (s *show) frame(pools []keypool.Status, moves int, now time.Time) string {
 	var b strings.Builder
-	b.WriteString(s.paint(faint, "PROVIDER   KEY  ITS TROUBLE     STATE      REASON            NEXT TRY  SERVED") + "\n")
+	b.WriteString(s.paint(faint, "KEY  ORG    ITS TROUBLE     STATE      REASON            NEXT TRY  LEFT  SERVED") + "\n")
 	for _, p := range pools {
+		b.WriteString(s.paint(bold, p.Provider) + s.paint(faint, fmt.Sprintf(", %s: %s", p.Strategy, orders[p.Strategy])) + "\n")
 		for _, k := range p.Keys {
 			b.WriteString(s.row(p.Provider, k, now) + "\n")
 		}
 	}
-	b.WriteString(s.summary(moves, now) + "\n")
+	b.WriteString("\n")
+	_, all := s.watch.latest(0)
+	news, _ := s.watch.latest(max(0, all-newsLines))
+	for _, line := range news {
+		b.WriteString(s.paint(faint, line) + "\n")
+	}
+	b.WriteString(strings.Repeat("\n", newsLines-len(news)+1) + s.summary(moves, now) + "\n")
 	return b.String()
 }
 
@@ -108,8 +137,22 @@ func (s *show) row(provider string, k keypool.KeyStatus, now time.Time) string {
 	case k.State == keypool.Permanent:
 		colour = red
 	}
-	return fmt.Sprintf("%-9s  %-3s  %s  %s  %-16s  %8s  %6d", provider, k.ID, s.paint(yellow, pad(trouble, 14)), s.paint(colour, pad(state, 9)),
-		reason(k), next(k, now), served)
+	return fmt.Sprintf("%-3s  %s  %s  %s  %-16s  %8s  %4s  %6d", k.ID, pad(cmp.Or(k.Organization.Name, "?"), 5), s.paint(yellow, pad(trouble, 14)), s.paint(colour, pad(state, 9)),
+		reason(k), next(k, now), left(k), served)
+}
+
+// left is what is left of the limit that is used up most.
+func left(k keypool.KeyStatus) string {
+	least := 2.0
+	for _, r := range k.Headroom {
+		if r.Max > 0 {
+			least = min(least, float64(max(r.Estimate, 0))/float64(r.Max))
+		}
+	}
+	if least > 1 {
+		return "?"
+	}
+	return fmt.Sprintf("%.0f%%", 100*least)
 }
 
 func pad(text string, width int) string {
@@ -154,139 +197,4 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// line is the table for those who cannot redraw: only what is not well is named.
-func (s *show) line(pools []keypool.Status, moves int, now time.Time) string {
-	var b strings.Builder
-	b.WriteString(s.summary(moves, now))
-	for _, p := range pools {
-		for _, k := range p.Keys {
-			trouble := s.watch.trouble(p.Provider, k.ID)
-			switch {
-			case k.State != keypool.Valid && !s.o.WithoutFailover:
-				fmt.Fprintf(&b, "; %s/%s %s: %s, next try %s", p.Provider, k.ID, k.State, reason(k), next(k, now))
-			case trouble != "":
-				fmt.Fprintf(&b, "; %s/%s %s", p.Provider, k.ID, trouble)
-			}
-		}
-	}
-	b.WriteString("\n")
-	return b.String()
-}
-
-// account is the end of the show: what happened, and whether it was right.
-func (s *show) account(ctx context.Context) error {
-	moves, samples := s.failovers(ctx)
-	hits := s.hits()
-	var failed FailedError
-	complain := func(format string, args ...any) { failed = append(failed, fmt.Sprintf(format, args...)) }
-	t := &s.tally
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.failed > 0 || t.done < t.sent || t.sent == 0 {
-		complain("clients saw %s in %d requests", plural(t.failed+t.sent-t.done, "failure"), t.sent)
-	}
-	for c, n := range hits {
-		if n < leastHits {
-			complain("the simulator's log shows %d requests that met a key %s, want %d", n, words[c], leastHits)
-		}
-	}
-	s.print("\n" + s.answers(moves) + s.troubles(hits))
-	if !s.o.WithoutFailover {
-		s.print(s.returns(complain) + "\nThe pool's metrics at the end, from " + s.metrics + " (zeros and buckets left out)\n" + samples)
-		if samples == "" {
-			complain("the metrics could not be read")
-		}
-	}
-	if len(failed) > 0 {
-		s.print("\n" + s.paint(red, "FAILED") + "\n  " + strings.Join(failed, "\n  ") + "\n")
-		return failed
-	}
-	s.print("\n" + s.paint(green, "PASSED") + "  no client noticed anything, and every healed key came back\n")
-	return nil
-}
-
-// answers tells what the clients saw; the tally is locked.
-func (s *show) answers(moves int) string {
-	t := &s.tally
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d requests: %d chat, %d responses, %d messages; %d of them streamed; the slowest took %.1f s\n",
-		t.sent, t.by["chat"], t.by["responses"], t.by["messages"], t.streamed, t.slowest.Seconds())
-	if t.failed == 0 {
-		b.WriteString(s.paint(green, "0 failures seen by clients") + ": each answer was, to the byte, what a provider without troubles says\n")
-	} else {
-		b.WriteString(s.paint(red, plural(t.failed, "failure")+" seen by clients") + ":\n")
-		for _, way := range sorted(t.ways) {
-			fmt.Fprintf(&b, "  %4d  %s\n", t.ways[way], way)
-		}
-		b.WriteString("such as\n")
-		for _, f := range t.firsts {
-			b.WriteString("  " + f + "\n")
-		}
-	}
-	fmt.Fprintf(&b, "%s from one key to another\n", plural(moves, "failover"))
-	return b.String()
-}
-
-func (s *show) troubles(hits [classes]int) string {
-	var b strings.Builder
-	b.WriteString("\nWhat the requests met, by the simulator's own log\n")
-	for c, n := range hits {
-		fmt.Fprintf(&b, "  %-16s%5d\n", words[c], n)
-	}
-	return b.String()
-}
-
-// returns tells how each key came back.
-func (s *show) returns(complain func(string, ...any)) string {
-	var b strings.Builder
-	b.WriteString("\n" + s.paint(faint, "PROVIDER   KEY  ITS TROUBLE     OUT FOR   BACK AFTER HEALING") + "\n")
-	for _, p := range s.watch.history() {
-		a := p.act
-		who := fmt.Sprintf("%-9s  %-3s  %-14s", a.provider, a.key, words[a.class])
-		how := "its wait was over"
-		if p.state == keypool.Permanent {
-			how = "a probe found it good"
-		}
-		switch {
-		case p.out.IsZero():
-			complain("%s/%s was %s, and no request met it", a.provider, a.key, words[a.class])
-		case p.healed.IsZero():
-			fmt.Fprintf(&b, "%s  stays out: it did not heal\n", who)
-		case p.back.IsZero():
-			complain("%s/%s healed from being %s and did not come back", a.provider, a.key, words[a.class])
-		default:
-			fmt.Fprintf(&b, "%s  %5.1f s   %.1f s, %s\n", who, p.back.Sub(p.out).Seconds(), max(0, p.back.Sub(p.healed).Seconds()), how)
-		}
-	}
-	b.WriteString("A condemned key is tried again by a probe; OpenAI has no free call that tells of credit,\n" +
-		"so there " + string(verdict.QuotaExhausted) + " is tried by one real request an hour.\n")
-	return b.String()
-}
-
-// hits counts, by the simulator's log, the requests that met each class of faults.
-// Being cut amid an answer counts for streams, cut before their first content.
-func (s *show) hits() (n [classes]int) {
-	by := map[string]class{}
-	for _, a := range script {
-		by[a.fault] = a.class
-	}
-	for _, c := range s.sim.Log() {
-		if hit, ok := by[c.Fault]; ok && (hit != cut || c.Stream) {
-			n[hit]++
-		}
-	}
-	return n
-}
-
-func (t *tally) servedBy(provider, key string) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.served[simulator.Key{Provider: provider, Name: key}]
-}
-
-// sorted is the names by their counts, the most frequent first.
-func sorted(counts map[string]int) []string {
-	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
 }

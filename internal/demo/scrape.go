@@ -12,7 +12,7 @@ import (
 // failovers scrapes the gateway's metrics as Prometheus does: the moves counted
 // there, and the samples of the pools that say something.
 func (s *show) failovers(ctx context.Context) (moves int, samples string) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.metrics, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin+"/metrics", nil)
 	if err != nil {
 		return 0, ""
 	}
@@ -25,6 +25,17 @@ func (s *show) failovers(ctx context.Context) (moves int, samples string) {
 		return 0, ""
 	}
 	return poolSamples(resp.Body)
+}
+
+// revive is the operator's hand, as keybridge pool revive.
+func (s *show) revive(ctx context.Context, a *act) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.admin+"/pools/"+a.provider+"/keys/"+a.key+"/revive", nil)
+	if err != nil {
+		return
+	}
+	if resp, err := s.client.Do(req); err == nil { // a key that was not revived is missed at the end
+		_ = resp.Body.Close()
+	}
 }
 
 // poolSamples reads the exposition format as far as key_pool_* needs it.

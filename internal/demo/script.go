@@ -27,36 +27,80 @@ var words = [classes]string{"rate-limited", "revoked", "out of credit", "overloa
 // marks tells which trouble is a key's own and takes it out of the pool.
 func (c class) marks() bool { return c <= drained }
 
+// organizations are whom the keys belong to, and how much each is granted. Nobody
+// tells the gateway but the headers of the answers.
+var organizations = map[string][keysEach]organization{ //nolint:gochecknoglobals // a constant table
+	simulator.Anthropic: {{shared, 13}, {shared, 13}, {"org-b", 13}, {"org-c", 13}},
+	simulator.OpenAI:    {{"org-d", 2}, {"org-e", 4}, {"org-f", 1}, {"org-g", 5}},
+}
+
+type organization struct {
+	name  string
+	parts int64
+}
+
+// shared is the organization that has several keys.
+const shared = "org-a"
+
+func cast() []simulator.Key {
+	keys := simulator.Keys(keysEach)
+	for i := range keys {
+		keys[i].Organization = organizations[keys[i].Provider][i%keysEach].name
+	}
+	return keys
+}
+
+// limits are such that all keys of OpenAI together can do it: of all that their
+// limits let through in the show's time, the traffic takes two thirds.
+func limits(length time.Duration) (all []simulator.Limit) {
+	part := 1.2 * length.Seconds() / (1 + length.Minutes())
+	for provider, orgs := range organizations {
+		for i, o := range orgs {
+			if i == 0 || o.name != orgs[i-1].name {
+				all = append(all, simulator.Limit{Provider: provider, Organization: o.name, Requests: o.parts * int64(part)})
+			}
+		}
+	}
+	return all
+}
+
 // act is one trouble of one key, in twentieths of the run.
 type act struct {
 	provider, key string
 	class         class
 	fault         string
 	wait          time.Duration // that a limit states; the providers round up to seconds
-	from, to      float64       // to 0: it does not heal
+	from, to      float64
+	hand          bool // no call of the gateway's finds out that it has healed: the operator says so
 }
 
-// script never touches k3: a pool can serve as long as one of its keys can. It takes a key out where another is out already, so that calls need several
-// moves. At most one key at a time breaks its answers without being at fault:
-// such a call is sent three times at the most.
+// script never touches k3: a pool can serve as long as one of its keys can. It takes a
+// key out where another is out already, so that calls need several moves. At most one
+// key at a time breaks its answers without being at fault: such a call is sent three
+// times at the most. What strikes an organization strikes both its keys, and only
+// after each has told whose it is.
 var script = []act{ //nolint:gochecknoglobals // a constant table
-	{simulator.OpenAI, "k0", limited, "rate_limit", time.Second, 0.5, 4.5},
-	{simulator.OpenAI, "k1", revoked, "invalid_key", 0, 2, 4.5},
-	{simulator.OpenAI, "k0", overloaded, "overloaded", 0, 5.8, 7.2},
-	{simulator.OpenAI, "k0", drained, "rate_limit_date", 2 * time.Second, 7.5, 9.4},
-	{simulator.OpenAI, "k1", cut, "truncate", 0, 8.2, 10.5},
-	{simulator.OpenAI, "k0", revoked, "revoked", 0, 12.2, 14.7},
-	{simulator.OpenAI, "k1", limited, "rate_limit_reset_header", 900 * time.Millisecond, 12.6, 15},
-	{simulator.OpenAI, "k2", drained, "quota", 0, 12.9, 0},
+	{simulator.OpenAI, "k0", limited, "rate_limit_message", time.Second, 0.5, 3, false},
+	{simulator.OpenAI, "k1", revoked, "invalid_key", 0, 2, 4.4, false},
+	{simulator.OpenAI, "k1", overloaded, "overloaded", 0, 7.2, 8.3, false},
+	{simulator.OpenAI, "k0", drained, "rate_limit_date", 1200 * time.Millisecond, 8.4, 10.8, false},
+	{simulator.OpenAI, "k1", cut, "truncate", 0, 8.7, 10.5, false},
+	{simulator.OpenAI, "k1", drained, "rate_limit_date", 1200 * time.Millisecond, 12.3, 14, false},
+	{simulator.OpenAI, "k2", drained, "quota", 0, 12.6, 16.5, true},
+	{simulator.OpenAI, "k0", revoked, "revoked", 0, 12.9, 14.4, false},
 
-	{simulator.Anthropic, "k0", drained, "credit", 0, 1, 3.5},
-	{simulator.Anthropic, "k1", overloaded, "overloaded", 0, 1.8, 3.4},
-	{simulator.Anthropic, "k1", limited, "rate_limit", time.Second, 3.8, 6},
-	{simulator.Anthropic, "k0", cut, "truncate", 0, 7.3, 9.2},
-	{simulator.Anthropic, "k0", revoked, "revoked", 0, 9.6, 12},
-	{simulator.Anthropic, "k1", drained, "billing", 0, 10.2, 12.6},
-	{simulator.Anthropic, "k2", limited, "rate_limit_retry_after_fraction", 1500 * time.Millisecond, 10.8, 13},
-	{simulator.Anthropic, "k0", overloaded, "error_first", 0, 17.6, 19},
+	{simulator.Anthropic, "k0", revoked, "invalid_key", 0, 0.8, 2.6, false},
+	{simulator.Anthropic, "k1", overloaded, "overloaded", 0, 1.6, 2.8, false},
+	{simulator.Anthropic, "k1", overloaded, "error_first", 0, 3.4, 4.6, false},
+	{simulator.Anthropic, "k0", limited, "rate_limit_retry_after", time.Second, 5.4, 7.8, false},
+	{simulator.Anthropic, "k1", limited, "rate_limit_retry_after", time.Second, 5.4, 7.8, false},
+	{simulator.Anthropic, "k0", cut, "truncate", 0, 8.8, 10.3, false},
+	{simulator.Anthropic, "k0", drained, "credit", 0, 10.6, 12.8, false},
+	{simulator.Anthropic, "k1", drained, "credit", 0, 10.6, 12.8, false},
+	{simulator.Anthropic, "k2", revoked, "revoked", 0, 11.1, 12.6, false},
+	{simulator.Anthropic, "k0", limited, "rate_limit_retry_after_fraction", 1500 * time.Millisecond, 16, 18.2, false},
+	{simulator.Anthropic, "k1", limited, "rate_limit_retry_after_fraction", 1500 * time.Millisecond, 16, 18.2, false},
+	{simulator.Anthropic, "k2", drained, "billing", 0, 17, 18.5, false},
 }
 
 func (s *show) at(twentieths float64) time.Duration {
@@ -74,10 +118,7 @@ func (s *show) cues() []cue {
 	var cues []cue
 	for i := range script {
 		a := &script[i]
-		cues = append(cues, cue{s.at(a.from), a, false})
-		if a.to > 0 {
-			cues = append(cues, cue{s.at(a.to), a, true})
-		}
+		cues = append(cues, cue{s.at(a.from), a, false}, cue{s.at(a.to), a, true})
 	}
 	slices.SortStableFunc(cues, func(a, b cue) int { return cmp.Compare(a.at, b.at) })
 	return cues
@@ -107,7 +148,10 @@ func (s *show) play(ctx context.Context) {
 		if c.heal {
 			s.watch.healed(c.act, time.Now())
 		} else {
-			s.watch.struck(c.act)
+			s.watch.struck(c.act, time.Now())
+		}
+		if c.heal && c.act.hand && !s.o.WithoutFailover {
+			s.revive(ctx, c.act)
 		}
 	}
 }

@@ -15,6 +15,16 @@ import (
 	"keybridge/internal/simulator"
 )
 
+// agents are known by their models: each talks in sessions to Anthropic, one turn at a
+// time.
+var agents = [...]string{"claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-5"} //nolint:gochecknoglobals // a constant table
+
+// sessionHeader is how Claude Code names a conversation.
+const (
+	sessionHeader = "X-Claude-Code-Session-Id"
+	sessionLength = 2 * rate // requests of all kinds
+)
+
 // speech is one of the three APIs as a client uses it.
 type speech struct {
 	name, provider, path, reference string
@@ -27,7 +37,7 @@ type speech struct {
 var speeches = [...]speech{ //nolint:gochecknoglobals // a constant table
 	{
 		"chat", simulator.OpenAI, "/v1/chat/completions", "/openai/v1/chat/completions",
-		[]string{"gpt-4o", "gpt-5-mini", "o3"},
+		[]string{"gpt-4o", "o3"},
 		`{"model":%q,"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":%q}],` +
 			`"tools":[{"type":"function","function":{"name":"look_up","parameters":{"type":"object","properties":{"q":{"type":"string"}},"required":["q"]}}}]%s}`,
 		"data: [DONE]\n\n", `"finish_reason": "`,
@@ -41,7 +51,7 @@ var speeches = [...]speech{ //nolint:gochecknoglobals // a constant table
 	},
 	{
 		"messages", simulator.Anthropic, "/v1/messages", "/anthropic/v1/messages",
-		[]string{"claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-5"},
+		agents[:],
 		`{"model":%q,"max_tokens":1024,"messages":[{"role":"user","content":%q}],` +
 			`"tools":[{"name":"look_up","input_schema":{"type":"object","properties":{"q":{"type":"string"}},"required":["q"]}}]%s}`,
 		"event: message_stop\n", `"stop_reason":"`,
@@ -54,6 +64,7 @@ type errand struct {
 	speech *speech
 	stream bool
 	body   string
+	agent  string        // whose turn it is; empty: nobody's
 	key    simulator.Key // brought along, without failover
 }
 
@@ -76,6 +87,9 @@ func (s *show) errand(n int) errand {
 	}
 	model := e.speech.models[r.IntN(len(e.speech.models))]
 	e.body = fmt.Sprintf(e.speech.body, model, said, more)
+	if e.speech.provider == simulator.Anthropic {
+		e.agent = model
+	}
 	e.key = s.keyOf(e.speech.provider, n%keysEach)
 	return e
 }
@@ -107,6 +121,10 @@ func (s *show) traffic(ctx context.Context) {
 		clients.Go(func() {
 			defer func() { <-slots }()
 			e := s.errand(n)
+			if turn := s.turns[e.agent]; turn != nil {
+				turn <- struct{}{}
+				defer func() { <-turn }()
+			}
 			s.tally.begun()
 			took, err := s.serve(ctx, e)
 			if ctx.Err() == nil {
@@ -151,6 +169,9 @@ func (s *show) ask(ctx context.Context, url string, e errand, gateway bool) ([]b
 		req.Header.Set("X-Keybridge-Token", "demo") // with this the caller's own key goes upstream
 	case gateway:
 		credential = "any"
+	}
+	if e.agent != "" {
+		req.Header.Set(sessionHeader, fmt.Sprintf("%s-%d", e.agent, e.n/sessionLength))
 	}
 	if e.speech.provider == simulator.Anthropic {
 		req.Header.Set("X-Api-Key", credential)
