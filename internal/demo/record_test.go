@@ -91,8 +91,15 @@ func TestTalk(t *testing.T) {
 		session, key, fault string
 		status              int
 	}{
-		{"a", "k0", "", 200}, {"a", "k0", "", 200}, {"b", "k0", "", 200}, {"", "k3", "", 200},
-		{"a", "k1", "overloaded", 529}, {"a", "k2", "truncate", 200}, {"a", "k1", "", 200}, {"a", "k1", "", 200}, {"b", "k0", "", 200},
+		{"a", "k0", "", 200},
+		{"a", "k0", "", 200},
+		{"b", "k0", "", 200},
+		{"", "k3", "", 200},
+		{"a", "k1", "overloaded", 529},
+		{"a", "k2", "truncate", 200},
+		{"a", "k1", "", 200},
+		{"a", "k1", "", 200},
+		{"b", "k0", "", 200},
 	} {
 		h := http.Header{}
 		h.Set(sessionHeader, c.session)

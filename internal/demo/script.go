@@ -55,10 +55,12 @@ func cast() []simulator.Key {
 func limits(length time.Duration) (all []simulator.Limit) {
 	part := 1.2 * length.Seconds() / (1 + length.Minutes())
 	for provider, orgs := range organizations {
-		for i, o := range orgs {
-			if i == 0 || o.name != orgs[i-1].name {
+		before := ""
+		for _, o := range orgs {
+			if o.name != before {
 				all = append(all, simulator.Limit{Provider: provider, Organization: o.name, Requests: o.parts * int64(part)})
 			}
+			before = o.name
 		}
 	}
 	return all
