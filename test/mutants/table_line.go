@@ -12,7 +12,7 @@ var lineMutants = []mutant{
 	},
 	{
 		"the line has no end", "keypool/line.go",
-		"if l.n >= maxLine {",
+		"if l.n >= maxLine && !b.displace(w.want.Caller, now) {",
 		"if l.n >= 1000*maxLine {",
 		"keypool TestLineIsBounded",
 	},
