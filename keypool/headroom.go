@@ -265,7 +265,7 @@ func (w *walk) spareAbove(m *member, floor float64) float64 {
 		heard, sent = heard || mt.heard, sent || mt.first != nil
 	}
 	if sent && !heard {
-		return 0
+		return min(spare, reserved)
 	}
 	return spare
 }

@@ -45,7 +45,7 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 		r := free
 		if !calm {
 			r = c.ready(model, now)
-		} else if first && w.fits(c) {
+		} else if first && w.spare(c) >= w.reserve() {
 			return c, nil // no trial can be due
 		}
 		switch r {
@@ -106,12 +106,12 @@ func (w *walk) weigh(c *choice, m *member) {
 	switch {
 	case c.member == nil:
 		c.member, c.spare = m, w.spare(m)
-	case w.pool.opts.Strategy == Headroom || c.spare < 0:
+	case w.pool.opts.Strategy == Headroom || c.spare < w.reserve():
 		if s := w.spareAbove(m, c.spare); s > c.spare || s >= c.spare && m.key.inflight < c.member.key.inflight {
 			c.member, c.spare = m, s
 		}
 	case w.prefers(m, c.member):
-		if s := w.spareAbove(m, 0); s >= 0 {
+		if s := w.spareAbove(m, w.reserve()); s >= w.reserve() {
 			c.member, c.spare = m, s
 		}
 	}
@@ -120,12 +120,26 @@ func (w *walk) weigh(c *choice, m *member) {
 // weighTurn is weigh for Weighted, which must know of all keys whether they take part.
 func (w *walk) weighTurn(c *choice, m *member) {
 	s := w.spare(m)
-	if s >= 0 && m.index < 64 {
+	room := w.reserve()
+	if s >= room && m.index < 64 {
 		w.roomy |= 1 << m.index
 	}
-	if c.member == nil || c.spare < 0 && s > c.spare || s >= 0 && w.prefers(m, c.member) {
+	if c.member == nil || c.spare < room && s > c.spare || s >= room && w.prefers(m, c.member) {
 		c.member, c.spare = m, s
 	}
+}
+
+// reserved is the share of a key's limits that is left to the sessions it has.
+const reserved = 0.25
+
+// reserve is the share of its limits that a key must have left for the call to count as
+// one with room. A session that looks for a key leaves some to those that are there:
+// when their key is full, they would have to move, which takes far more of the limits.
+func (w *walk) reserve() float64 {
+	if w.home.id == 0 || w.home.only != nil || w.pool.opts.Affinity == AffinityOff {
+		return 0
+	}
+	return reserved
 }
 
 // prefers says that the strategy puts the key before one that stands before it in

@@ -269,3 +269,39 @@ func TestSessionAtItsKeyPassesThoseWhoLook(t *testing.T) {
 		}
 	})
 }
+
+// TestNewSessionsLeaveRoom: a session that looks for a key goes where enough is left for
+// those that are there already; other calls use what there is.
+func TestNewSessionsLeaveRoom(t *testing.T) {
+	for _, s := range []Strategy{Priority, RoundRobin, LeastBusy, Weighted, Headroom} {
+		t.Run(string(s), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newRig(t).pool(2, func(o *Options) { o.Strategy = s })
+				asked := 0
+				teach := func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+					defer l.Release(Usage{})
+					l.Observe(tokens(map[string]int64{"k0": 20_000, "k1": 60_000}[l.Key()]))
+					if asked++; asked < 2 {
+						r := tooLarge("")
+						return r.verdict, r.err
+					}
+					return verdict.Success(), nil
+				}
+				if err := p.Do(t.Context(), Want{Model: "m"}, teach); err != nil {
+					t.Fatal(err)
+				}
+				for i := range 3 {
+					keys, err := do(t, p, Want{Session: strconv.Itoa(i), Begins: true, Tokens: 1_000}, script{"k1": {good()}})
+					if len(keys) != 1 || err != nil {
+						t.Errorf("session %d asked %v: %v", i, keys, err)
+					}
+				}
+				if s == Priority {
+					if _, err := do(t, p, Want{Tokens: 1_000}, script{"k0": {good()}}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
