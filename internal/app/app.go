@@ -53,7 +53,7 @@ type Options struct {
 	// provider.
 	Simulator simulator.Options
 	// Strategies are those of the simulated providers, by name. Without one: priority.
-	Strategies map[string]config.Strategy
+	Strategies map[string]keypool.Strategy
 	// ProbeAfter is when a rejected key is first probed. Zero: as keypool has it.
 	ProbeAfter time.Duration
 }

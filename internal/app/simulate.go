@@ -11,6 +11,7 @@ import (
 	"keybridge/internal/config"
 	"keybridge/internal/secret"
 	"keybridge/internal/simulator"
+	"keybridge/keypool"
 	"keybridge/keypool/verdict"
 )
 
@@ -20,7 +21,7 @@ type simulation struct {
 	simulator *simulator.Simulator
 	keys      []simulator.Key
 	base      string
-	strategy  map[string]config.Strategy
+	strategy  map[string]keypool.Strategy
 }
 
 const simulatedKeys = 3 // per provider
@@ -66,7 +67,7 @@ func (s *simulation) provide(c *config.Config) {
 		if err != nil {
 			panic(err) // our own listener's address
 		}
-		provider := config.Provider{Name: p.name, Kind: p.kind, Enabled: true, BaseURL: base, Strategy: cmp.Or(s.strategy[p.name], config.Priority), Affinity: config.AffinityAuto, Probe: config.ProbeAuto}
+		provider := config.Provider{Name: p.name, Kind: p.kind, Enabled: true, BaseURL: base, Strategy: config.Strategy(cmp.Or(s.strategy[p.name], keypool.Priority)), Affinity: config.AffinityAuto, Probe: config.ProbeAuto}
 		for _, k := range s.keys {
 			if k.Provider == p.name {
 				provider.Keys = append(provider.Keys, config.Key{ID: k.Name, Secret: secret.New(k.Secret), Source: "simulator", Weight: 1})

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"keybridge/internal/app"
-	"keybridge/internal/config"
 	"keybridge/internal/simulator"
+	"keybridge/keypool"
 )
 
 const (
@@ -112,7 +112,7 @@ func (s *show) open() (stop func(), err error) {
 		Env:           func(string) (string, bool) { return "", false }, // no key, no token, no file
 		ListenAddress: "127.0.0.1:0", AdminAddress: "127.0.0.1:0",
 		Listen: s.o.Listen, Dial: s.o.Dial, Drain: drain, Simulator: troubled, ProbeAfter: probeAfter,
-		Strategies: map[string]config.Strategy{simulator.OpenAI: config.Headroom}, Stderr: s.watch,
+		Strategies: map[string]keypool.Strategy{simulator.OpenAI: keypool.Headroom}, Stderr: s.watch,
 	})
 	if err != nil {
 		return nil, err
