@@ -82,7 +82,16 @@ func roleOf(message []byte) (role string) {
 		if string(name) != "role" {
 			return nil
 		}
-		role = text(value)
+		switch string(value) { // most are one of these
+		case `"user"`:
+			role = "user"
+		case `"system"`:
+			role = "system"
+		case `"assistant"`:
+			role = "assistant"
+		default:
+			role = text(value)
+		}
 		return errSeen
 	})
 	return role

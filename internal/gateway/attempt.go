@@ -93,7 +93,9 @@ func (x *exchange) follow(l *keypool.Lease) {
 }
 
 func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v verdict.Verdict, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	b := &bounds{call: ctx}
+	ctx = b
+	cancel := b.end
 	var late *time.Timer
 	if d := x.s.Stream.FirstEventTimeout; d > 0 && !x.byok() {
 		late = time.AfterFunc(d, func() { cancel(errLate) })

@@ -190,7 +190,14 @@ func (o *out) put(b []byte) {
 			o.lose(err)
 		}
 	}
-	o.lastWrite = time.Now()
+	o.wrote()
+}
+
+// wrote sets the clock of pings, where there are any, to now.
+func (o *out) wrote() {
+	if o.pings {
+		o.lastWrite = time.Now()
+	}
 }
 
 // soil notes that something is about to be written.
@@ -219,7 +226,7 @@ func (o *out) putHead() {
 		h["X-Keybridge-Attempts"] = []string{strconv.Itoa(o.attempts)}
 	}
 	o.w.WriteHeader(o.status)
-	o.lastWrite = time.Now()
+	o.wrote()
 }
 
 // count notes how many attempts the client is to be told of.

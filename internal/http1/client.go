@@ -74,7 +74,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (resp *http.Response, sent 
 			h.put(cn)
 			return nil, false, err
 		}
-		x := &exchange{cn: cn, ctx: ctx, stop: context.AfterFunc(ctx, cn.abort)}
+		x := &exchange{cn: cn, ctx: ctx, stop: afterFunc(ctx, cn.abort)}
 		if sent, err = x.write(r); err == nil {
 			resp, err = x.answer(r)
 		}
@@ -92,6 +92,17 @@ func (c *Client) Do(ctx context.Context, r *Request) (resp *http.Response, sent 
 		x.fail()
 		cn, err = nil, nil
 	}
+}
+
+// afterFunc is context.AfterFunc, which has a context make a channel before it asks
+// whether it can do this itself.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if c, ok := ctx.(interface {
+		AfterFunc(f func()) (stop func() bool)
+	}); ok {
+		return c.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 var (

@@ -113,6 +113,24 @@ var upstreamMutants = []mutant{
 //nolint:gochecknoglobals // a constant table
 var gatewayMutants = []mutant{
 	{
+		"an attempt that was given up goes on", "internal/gateway/bounds.go",
+		"if b.stop != nil && b.stop() {",
+		"if b.stop != nil && !b.stop() {",
+		"internal/gateway TestBoundsAreAsTheStandardLibrarys",
+	},
+	{
+		"the last cause counts, not the first", "internal/gateway/bounds.go",
+		"if b.ended.Load() || b.call.Err() != nil {",
+		"if b.call.Err() != nil {",
+		"internal/gateway TestBoundsAreAsTheStandardLibrarys",
+	},
+	{
+		"a cause that comes later takes the place of the first", "internal/gateway/bounds.go",
+		"context.WithCancelCause(context.WithoutCancel(b.call))",
+		"context.WithCancelCause(b.call)",
+		"internal/gateway TestBoundsAreAsTheStandardLibrarys",
+	},
+	{
 		"an answer is committed at its first byte", "internal/gateway/out.go",
 		"if len(o.held) > o.stream.HoldBytes {",
 		"if len(o.held) > 0 {",
