@@ -8,7 +8,7 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/.bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build demo test compat-node lint fuzz bench mutants soak needs-go needs-cc needs-node
+.PHONY: help run build demo test compat-node lint fuzz bench mutants soak storm needs-go needs-cc needs-node
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -51,6 +51,10 @@ bench: build ## Keybridge measured beside bare proxies, about 8 minutes; writes 
 soak: build ## a million streams through Keybridge, compared byte for byte (STREAMS=1000000)
 	@$(GO) build -o bin/bench ./test/bench
 	@bin/bench -soak $(or $(STREAMS),1000000)
+
+storm: needs-go ## twenty simulated days of trouble: the pool beside an oracle; writes docs/storm.md and .svg (SEEDS=20)
+	@$(GO) test -count=1 -timeout 1h -run '^TestStorm$$' ./test/storm -args -whole -seeds $(or $(SEEDS),20) -doc $(CURDIR)/docs/storm.md $(ARGS); \
+		status=$$?; cat docs/storm.md; exit $$status
 
 $(LINT):
 	GOBIN=$(dir $(LINT)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
