@@ -103,10 +103,11 @@ func TestCooldownLengths(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newRig(t).pool(1)
-				call(t, p, script{"k0": {tt.answer()}}, "k0", exhausted(OutcomeRateLimited, tt.want))
+				call(t, newRig(t).pool(1), script{"k0": {tt.answer()}}, "k0", exhausted(OutcomeRateLimited, tt.want))
+				p := newRig(t).pool(2)
+				call(t, p, script{"k0": {tt.answer()}, "k1": {good()}}, "k0 k1", nil)
 				time.Sleep(tt.want - time.Millisecond)
-				call(t, p, script{}, "", exhausted(OutcomeRateLimited, time.Second))
+				call(t, p, script{"k1": {good()}}, "k1", nil)
 				time.Sleep(time.Millisecond)
 				call(t, p, script{"k0": {good()}}, "k0", nil)
 				call(t, p, script{"k0": {good()}}, "k0", nil)

@@ -18,7 +18,8 @@ type Attempt func(ctx context.Context, l *Lease) (verdict.Verdict, error)
 
 const (
 	trialPatience = 2 * time.Second // how long others wait for a trial's head
-	maxRestarts   = 1               // walks begun anew because a key had come back meanwhile
+	maxRestarts   = 1               // walks begun anew at once because a key had come back meanwhile
+	restartRest   = time.Second     // before the next of them, while the call may wait
 )
 
 var errNoAnswer = errors.New("keypool: the attempt failed without saying how")
@@ -91,6 +92,10 @@ func (w *walk) next(ctx context.Context) (*Lease, error) {
 			if err := w.pause(ctx); err != nil {
 				return nil, err
 			}
+		case s.rest > 0:
+			if err := w.rest(ctx, s.rest); err != nil {
+				return nil, err
+			}
 		case q == nil:
 			return nil, w.exhausted(s.at, s.returns)
 		default:
@@ -112,6 +117,11 @@ func (w *walk) take() (step, *waiter, []event) {
 	s := w.look(now, false)
 	if s.lease == nil && w.follow(b.newest) {
 		s = w.look(now, false)
+	}
+	if s.fails() {
+		if m := w.lastResort(now); m != nil {
+			s = step{lease: w.lease(m, now)}
+		}
 	}
 	if s.wait.what == nothing {
 		return s, nil, events

@@ -52,15 +52,21 @@ func (e *ModelError) Error() string {
 	return fmt.Sprintf("no key of %s serves the model %q", e.Provider, e.Model)
 }
 
-// step is how a call goes on: with a lease, by waiting, after a pause, with an error,
-// or, if it is none of these, exhausted.
+// step is how a call goes on: with a lease, by waiting, after a pause or a rest, with an
+// error, or, if it is none of these, exhausted.
 type step struct {
 	lease   *Lease
 	wait    wait
 	pause   bool
+	rest    time.Duration // before the keys that have come back are asked once more
 	err     error
 	at      time.Time // when a key returns
 	returns bool
+}
+
+// fails says that no key can serve the call.
+func (s *step) fails() bool {
+	return s.lease == nil && !s.pause && s.rest == 0 && s.wait.what == nothing && (s.err == nil || s.returns)
 }
 
 // look decides under the book's lock how the call goes on.
@@ -164,6 +170,8 @@ func (w *walk) without(now time.Time, inLine bool) step {
 		w.restarts++
 		w.restart()
 		return w.look(now, inLine)
+	case back && most > 0:
+		return step{rest: min(restartRest, most)}
 	case back:
 		return step{at: now, returns: true}
 	case returns && at.After(now) && at.Sub(now) <= most:
@@ -214,6 +222,14 @@ func (w *walk) pause(ctx context.Context) error {
 	w.paused = true
 	w.want.Trail.Add(Decision{At: time.Now(), What: Resent, For: after})
 	return sleep(ctx, after)
+}
+
+// rest waits before the walk begins once more, which takes of the time that it may wait.
+func (w *walk) rest(ctx context.Context, long time.Duration) error {
+	w.want.Trail.Add(Decision{At: time.Now(), What: Waited, Why: awaitedWords[aKey], For: long})
+	w.waited += long
+	w.restarts = 0
+	return sleep(ctx, long)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

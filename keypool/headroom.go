@@ -229,7 +229,11 @@ func (w *walk) measure(now time.Time) {
 		if w.lane = ls.get(clip(w.want.Model), false); w.lane != nil {
 			w.need = w.lane.need(&w.want)
 			w.cold = w.need
-			w.cold[verdict.InputTokens] = max(w.need[verdict.InputTokens], int64(w.lane.input), int64(w.lane.takes(w.want.Tokens)))
+			whole := w.lane.input
+			if w.want.Tokens > 0 {
+				whole = w.lane.takes(w.want.Tokens)
+			}
+			w.cold[verdict.InputTokens] = max(w.need[verdict.InputTokens], int64(whole))
 		}
 	}
 	w.warm = nil
@@ -329,13 +333,15 @@ func (mt *meter) until(n *need, now time.Duration) (longest time.Duration, ok bo
 	return longest, true
 }
 
-// warmAt says that the call's session goes to the key and has its prompt cached there.
+// warmAt says that the call's session goes to the key and has its prompt cached there,
+// where the limits do not count what is.
 func (w *walk) warmAt(m *member) bool {
-	return w.home.stay != nil && w.home.stay.key == m.key && !w.comesCold(m)
+	return w.pool.opts.Family == verdict.Anthropic && w.home.stay != nil && w.home.stay.key == m.key && !w.comesCold(m)
 }
 
-// comesCold says that the call's session has been going on and that its prompt is
-// not cached where the key is: the limits of input tokens take it as a whole there.
+// comesCold says that the call is of a session whose prompt is not cached where the key
+// is, as far as is known: the limits of input tokens take it as a whole there. Of a
+// session that is not known nothing is cached anywhere.
 func (w *walk) comesCold(m *member) bool {
-	return w.home.stay != nil && (w.warm == nil || w.pool.cacheOf(m) != w.warm)
+	return w.home.id != 0 && (w.warm == nil || w.pool.cacheOf(m) != w.warm)
 }

@@ -383,3 +383,38 @@ func TestLineOverAReload(t *testing.T) {
 		})
 	})
 }
+
+// A key may come back again and again while a call is under way, and yet refuse it by
+// answers that are stale: as long as the call may wait it is asked once a second.
+func TestCallAsksAKeyThatKeepsComingBackOnceASecond(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		stale int
+		asked int
+		want  error
+	}{
+		{"served in the end", 4, 5, nil},
+		{"never served", 100, 12, exhausted(OutcomeRateLimited, time.Second)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newRig(t).pool(1, maxWait(10*time.Second))
+				asked := 0
+				err := p.Do(t.Context(), Want{Model: "m", Endpoint: "/e"}, func(_ context.Context, l *Lease) (verdict.Verdict, error) {
+					defer l.Release(Usage{})
+					if asked++; asked > tt.stale {
+						return verdict.Success(), nil
+					}
+					p.book.mu.Lock()
+					p.members[0].key.recovered = time.Now().Add(time.Nanosecond) // meanwhile
+					p.book.mu.Unlock()
+					return limited(time.Minute).verdict, refusal("stale")
+				})
+				sameError(t, err, tt.want)
+				if asked != tt.asked {
+					t.Errorf("asked %d times, want %d", asked, tt.asked)
+				}
+			})
+		})
+	}
+}

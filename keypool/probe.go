@@ -76,7 +76,7 @@ func (p *Pool) dueProbes(now time.Time) []target {
 			}
 			bl := &d.whole
 			if bl.open && bl.permanent && !bl.probing && !bl.probeAt.IsZero() && !now.Before(bl.probeAt) {
-				bl.probing = true
+				bl.probing, bl.asked = true, now
 				due = append(due, target{m, bl, bl.reason})
 			}
 		}

@@ -115,7 +115,8 @@ type block struct {
 	probeAt   time.Time     // when a condemned key is probed next; zero: trials only
 	probes    int           // failed probes or trials since the last success
 	probing   bool
-	trial     *Lease // the one request that tries now
+	asked     time.Time // when a request or a probe last asked a key that it keeps out
+	trial     *Lease    // the one request that tries now
 }
 
 func (b *block) inForce(now time.Time) bool {

@@ -180,6 +180,9 @@ func (w *walk) lease(m *member, now time.Time) *Lease {
 	w.tellHome(m, now)
 	if w.pool.book.trouble > 0 {
 		m.blocks(clip(w.want.Model), func(b *block) {
+			if b.inForce(now) {
+				b.asked = now
+			}
 			if b.trial == nil || b.inForce(now) { // one that had its time is not waited for
 				b.trial = l
 				l.trials = append(l.trials, b)
