@@ -86,7 +86,7 @@ func (w *walk) askable(m *member, now time.Time) bool {
 // survey finds out whether every key must be looked at closely.
 func (w *walk) survey() {
 	w.plain = len(w.outside) == 0 && w.home.bound == nil && w.home.only == nil &&
-		(w.unnamed || !w.pool.choosy) && w.pool.book.denials.order.Len() == 0
+		(w.unnamed || !w.pool.choosy) && w.pool.book.denials.none()
 }
 
 // choice is the best key found so far.
