@@ -343,7 +343,7 @@ func (b *book) recount(now time.Time, reason verdict.Reason, via via) []event {
 func (m *member) last(now time.Time) *block {
 	var last *block
 	longer := func(b *block) {
-		if b.inForce(now) && (last == nil || !last.permanent && (b.permanent || b.until.After(last.until))) {
+		if b.inForce(now) && (last == nil || b.outlasts(last)) {
 			last = b
 		}
 	}
@@ -358,6 +358,11 @@ func (m *member) last(now time.Time) *block {
 		}
 	}
 	return last
+}
+
+// outlasts says that the block keeps a key out longer than another one.
+func (b *block) outlasts(than *block) bool {
+	return !than.permanent && (b.permanent || b.until.After(than.until))
 }
 
 // event is a change of state to be logged once the lock is released.

@@ -174,11 +174,12 @@ func (t *Trail) has(d *Decision, from int) bool {
 	return false
 }
 
-// why is what keeps the key out for the model the longest.
+// why is what keeps the key out for the model the longest; of several rejections the
+// one of the widest domain.
 func (m *member) why(model string, now time.Time) (reason string, until time.Time) {
 	var longest *block
 	m.blocks(model, func(b *block) {
-		if b.inForce(now) && (longest == nil || b.permanent || !longest.permanent && b.until.After(longest.until)) {
+		if b.inForce(now) && (longest == nil || b.permanent || b.outlasts(longest)) {
 			longest = b
 		}
 	})
