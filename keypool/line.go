@@ -87,18 +87,17 @@ type outlook struct {
 }
 
 func (w *walk) outlook(now time.Time) (o outlook) {
-	model := clip(w.want.Model)
 	for _, m := range w.pool.members {
 		if !w.eligible(m, now) {
 			continue
 		}
-		switch m.ready(model, now) {
+		switch w.ready(m, now) {
 		case free, halfOpen, due:
 			o.usable = true
 		case busy:
 			o.trying = true
 		case blocked:
-			if at, ok := m.returns(model, now); ok && (o.at.IsZero() || at.Before(o.at)) {
+			if at, ok := m.returns(clip(w.want.Model), now); ok && (o.at.IsZero() || at.Before(o.at)) {
 				o.at = at
 			}
 		}
