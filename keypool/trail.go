@@ -78,10 +78,11 @@ func (t *Trail) Lost() int {
 	return t.lost
 }
 
-// Add appends a decision.
+// Add appends a decision. A wait that goes on for the same lengthens the last one.
 func (t *Trail) Add(d Decision) {
 	switch {
 	case t == nil:
+	case t.waitsOn(&d):
 	case t.more == nil && t.n < len(t.some):
 		t.some[t.n] = d
 		t.n++
@@ -93,6 +94,20 @@ func (t *Trail) Add(d Decision) {
 	default:
 		t.more = append(t.more, d)
 	}
+}
+
+func (t *Trail) waitsOn(d *Decision) bool {
+	all := t.Decisions()
+	if d.What != Waited || len(all) == 0 || t.lost > 0 {
+		return false
+	}
+	last := &all[len(all)-1]
+	if last.What != Waited || last.Why != d.Why {
+		return false
+	}
+	last.At = d.At
+	last.For += d.For
+	return true
 }
 
 // Eventful says that the trail tells of more than one key which served at once.
