@@ -45,11 +45,24 @@ func (b *buffer) String() string {
 
 func start(t testing.TB, path string, env map[string]string) *running {
 	t.Helper()
-	r := &running{out: &buffer{}, log: &buffer{}}
-	a, err := app.New(app.Options{
-		ConfigPath: path, Stdout: r.out, Stderr: r.log, Version: "test",
-		Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+	return run(t, app.Options{
+		ConfigPath: path, Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	})
+}
+
+// simulated starts the gateway as without any key, on ports of the system's choice.
+func simulated(t *testing.T) *running {
+	t.Helper()
+	return run(t, app.Options{Listen: anyPort, Env: func(string) (string, bool) { return "", false }})
+}
+
+func anyPort(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }
+
+func run(t testing.TB, o app.Options) *running {
+	t.Helper()
+	r := &running{out: &buffer{}, log: &buffer{}}
+	o.Stdout, o.Stderr, o.Version = r.out, r.log, "test"
+	a, err := app.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,27 +223,6 @@ func TestStartProblems(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 }
-
-// simulated starts the gateway as without any key, on ports of the system's choice.
-func simulated(t *testing.T) *running {
-	t.Helper()
-	r := &running{out: &buffer{}, log: &buffer{}}
-	a, err := app.New(app.Options{
-		Stdout: r.out, Stderr: r.log, Version: "test", Listen: anyPort,
-		Env: func(string) (string, bool) { return "", false },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.App = a
-	t.Cleanup(func() { a.Stop(context.WithoutCancel(t.Context())) })
-	if err := a.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func anyPort(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }
 
 // TestKeysForSomeModels: what names no model is any key's, what names another
 // model is nobody's.
