@@ -306,9 +306,8 @@ func (w *walk) soonest(now time.Time) (time.Time, bool) {
 		if !w.eligible(m, now) {
 			continue
 		}
-		t, ok := m.returns(clip(w.want.Model), now)
-		if ok && (at.IsZero() || t.Before(at)) {
-			at = t
+		if t, ok := m.returns(clip(w.want.Model), now); ok {
+			sooner(&at, t)
 		}
 	}
 	return at, !at.IsZero()

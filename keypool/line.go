@@ -97,8 +97,8 @@ func (w *walk) outlook(now time.Time) (o outlook) {
 		case busy:
 			o.trying = true
 		case blocked:
-			if at, ok := m.returns(clip(w.want.Model), now); ok && (o.at.IsZero() || at.Before(o.at)) {
-				o.at = at
+			if at, ok := m.returns(clip(w.want.Model), now); ok {
+				sooner(&o.at, at)
 			}
 		}
 	}
@@ -286,6 +286,7 @@ func (b *book) idle(q *waiter, views map[class]outlook, now time.Time) bool {
 	return !v.trying && !v.at.IsZero() && !v.at.After(q.since.Add(q.walk.mayWait()))
 }
 
+// sooner sets a time to another one that is before it, or if it is zero.
 func sooner(at *time.Time, t time.Time) {
 	if at.IsZero() || t.Before(*at) {
 		*at = t

@@ -291,8 +291,8 @@ func (b *book) note(bl *block, now time.Time) {
 		return
 	}
 	b.trouble++
-	if !bl.permanent && bl.until.After(now) && (b.settleAt.IsZero() || bl.until.Before(b.settleAt)) {
-		b.settleAt = bl.until
+	if !bl.permanent && bl.until.After(now) {
+		sooner(&b.settleAt, bl.until)
 	}
 }
 
