@@ -29,17 +29,20 @@ func (b *book) enlist(p *Pool) {
 	for _, m := range p.members {
 		m.org, m.inOrg = nil, known.belongs(m, verdict.Organization)
 		if m.inOrg.name != "" {
-			m.org = get(domainID{verdict.Organization, p.host + "\x00" + m.inOrg.name})
+			m.org = get(domainID{verdict.Organization, hosted(p.host, m.inOrg.name)})
 		}
 		m.project, m.inProject = nil, known.belongs(m, verdict.Project)
 		if m.inProject.name != "" {
-			m.project = get(domainID{verdict.Project, p.host + "\x00" + m.inProject.name})
+			m.project = get(domainID{verdict.Project, hosted(p.host, m.inProject.name)})
 		}
 	}
 	b.newest, b.domains = p, kept
 	b.lanes.relinked()
 	b.denials.retain(kept)
 }
+
+// hosted is an organization's or a project's name apart from those at other hosts.
+func hosted(host, name string) string { return host + "\x00" + name }
 
 // rehome takes the calls in line over to the newest pool.
 func (b *book) rehome(p *Pool) {

@@ -223,7 +223,7 @@ func (w *walk) nearHome(s *stay, home *member, now time.Time) (m *member, at tim
 
 // usable says that the key may be asked now, whether it has room or not.
 func (w *walk) usable(m *member, now time.Time) bool {
-	return m != nil && w.askable(m, now) && m.ready(clip(w.want.Model), now) <= halfOpen
+	return m != nil && w.askable(m, now) && w.ready(m, now) <= halfOpen
 }
 
 // atHome says that the session's own key serves the call, now or after a trial that is
@@ -232,12 +232,11 @@ func (w *walk) atHome(s *stay, home *member, now time.Time) (m *member, trying [
 	if home == nil || !w.askable(home, now) || !w.fits(home) {
 		return nil, nil, false
 	}
-	model := clip(w.want.Model)
-	switch home.ready(model, now) {
+	switch w.ready(home, now) {
 	case free, halfOpen:
 		return home, nil, true
 	case busy:
-		b := home.tried(model)
+		b := home.tried(clip(w.want.Model))
 		left := w.patienceWith(b, now)
 		if left <= 0 {
 			return home, nil, true

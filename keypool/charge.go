@@ -18,10 +18,7 @@ func (w *walk) charge(l *Lease) {
 	if l.lane = w.lane; l.lane == nil {
 		return
 	}
-	l.need, l.guess = w.need, w.want.Tokens
-	if w.comesCold(l.member) {
-		l.need = w.cold
-	}
+	l.need, l.guess = *w.takes(w.comesCold(l.member)), w.want.Tokens
 	for side, d := range l.member.limited() {
 		if d == nil {
 			continue

@@ -1,7 +1,6 @@
 package keypool
 
 import (
-	"container/list"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -12,48 +11,27 @@ const (
 	denialLife = time.Hour
 )
 
-// denials remembers which domain may not use which model or endpoint: a routing
-// fact, not a state. It is a bounded LRU.
-type denials struct {
-	index map[denial]*list.Element
-	order *list.List // of denialEntry, the latest used first
-}
+// denials remembers which domain may not use which model or endpoint, and until when
+// that is believed: a routing fact, not a state.
+type denials struct{ lru lru[denial, time.Time] }
 
 type denial struct {
 	domain          *domain
 	model, endpoint string
 }
 
-type denialEntry struct {
-	denial
-	until time.Time
-}
+func newDenials() denials { return denials{newLRU[denial, time.Time](maxDenials)} }
 
-func newDenials() denials {
-	return denials{index: map[denial]*list.Element{}, order: list.New()}
-}
+func (d *denials) none() bool { return d.lru.len() == 0 }
 
 func (d *denials) add(k denial, now time.Time) {
-	if el, ok := d.index[k]; ok {
-		el.Value = denialEntry{k, now.Add(denialLife)}
-		d.order.MoveToFront(el)
-		return
-	}
-	if d.order.Len() >= maxDenials {
-		d.drop(d.order.Back())
-	}
-	d.index[k] = d.order.PushFront(denialEntry{k, now.Add(denialLife)})
-}
-
-func (d *denials) drop(el *list.Element) {
-	e, _ := el.Value.(denialEntry)
-	delete(d.index, e.denial)
-	d.order.Remove(el)
+	until, _ := d.lru.add(k)
+	*until = now.Add(denialLife)
 }
 
 // denied says that the key is known not to serve this model or endpoint.
 func (d *denials) denied(m *member, model, endpoint string, now time.Time) bool {
-	if d.order.Len() == 0 {
+	if d.none() {
 		return false
 	}
 	model, endpoint = clip(model), clip(endpoint)
@@ -69,51 +47,43 @@ func (d *denials) denied(m *member, model, endpoint string, now time.Time) bool 
 }
 
 func (d *denials) has(k denial, now time.Time) bool {
-	el, ok := d.index[k]
-	if !ok {
+	until := d.lru.find(k)
+	if until != nil && !now.Before(*until) {
+		d.lru.drop(k)
 		return false
 	}
-	if e, _ := el.Value.(denialEntry); !now.Before(e.until) {
-		d.drop(el)
-		return false
-	}
-	d.order.MoveToFront(el)
-	return true
+	return until != nil
 }
 
 // forget drops what a good answer disproves.
 func (d *denials) forget(m *member, model, endpoint string) {
-	if d.order.Len() == 0 {
+	if d.none() {
 		return
 	}
 	model, endpoint = clip(model), clip(endpoint)
 	for _, dom := range m.domains() {
 		for _, k := range [3]denial{{dom, model, ""}, {dom, "", endpoint}, {dom, model, endpoint}} {
-			if el, ok := d.index[k]; ok {
-				d.drop(el)
-			}
+			d.lru.drop(k)
 		}
 	}
 }
 
 // absolve drops whatever the key was denied.
 func (d *denials) absolve(m *member) {
-	for el := d.order.Front(); el != nil; {
-		next := el.Next()
-		if e, _ := el.Value.(denialEntry); e.domain == m.key || e.domain == m.project || e.domain == m.org {
-			d.drop(el)
+	d.lru.each(func(k denial, _ *time.Time) {
+		if m.in(k.domain) {
+			d.lru.drop(k)
 		}
-		el = next
-	}
+	})
 }
 
 // inForce counts the denials of each level at now.
 func (d *denials) inForce(now time.Time, count func(verdict.Level)) {
-	for el := d.order.Front(); el != nil; el = el.Next() {
-		if e, _ := el.Value.(denialEntry); now.Before(e.until) {
-			count(e.domain.level)
+	d.lru.each(func(k denial, until *time.Time) {
+		if now.Before(*until) {
+			count(k.domain.level)
 		}
-	}
+	})
 }
 
 // retain drops the denials of domains that are not kept.
@@ -122,13 +92,11 @@ func (d *denials) retain(kept map[domainID]*domain) {
 	for _, dom := range kept {
 		alive[dom] = true
 	}
-	for el := d.order.Front(); el != nil; {
-		next := el.Next()
-		if e, _ := el.Value.(denialEntry); !alive[e.domain] {
-			d.drop(el)
+	d.lru.each(func(k denial, _ *time.Time) {
+		if !alive[k.domain] {
+			d.lru.drop(k)
 		}
-		el = next
-	}
+	})
 }
 
 // denial is what a verdict denies, and to whom.

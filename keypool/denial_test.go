@@ -145,8 +145,10 @@ func TestDenialsAreABoundedLRU(t *testing.T) {
 	serve("one more", "k0", "k1")
 	serve("m0", "k1")
 	serve("m1", "k0", "k1")
-	if n := p.book.denials.order.Len(); n != maxDenials || len(p.book.denials.index) != maxDenials {
-		t.Errorf("%d denials in the list and %d in the index, want %d", n, len(p.book.denials.index), maxDenials)
+	listed := 0
+	p.book.denials.lru.each(func(denial, *time.Time) { listed++ })
+	if n := p.book.denials.lru.len(); n != maxDenials || listed != maxDenials {
+		t.Errorf("%d denials in the list and %d in the index, want %d", listed, n, maxDenials)
 	}
 }
 

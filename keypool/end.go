@@ -109,7 +109,7 @@ func (w *walk) look(now time.Time, inLine bool) step {
 // whose cooldown has just ended is tried all the same: that tells. So does a call that
 // needs more than any limit holds at its fullest: to wait would gain it nothing.
 func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
-	if w.mayWait() <= 0 || m.ready(clip(w.want.Model), now) != free {
+	if w.mayWait() <= 0 || w.ready(m, now) != free {
 		return false
 	}
 	if w.fits(m) {
@@ -123,7 +123,7 @@ func (w *walk) crowded(m *member, now time.Time, inLine bool) bool {
 // by limits that were known to have no room for it, as no key left has. at is when one
 // will have.
 func (w *walk) inVain(m *member, now time.Time) (at time.Time, ok bool) {
-	if !w.overfull || m.ready(clip(w.want.Model), now) != free || w.fits(m) {
+	if !w.overfull || w.ready(m, now) != free || w.fits(m) {
 		return time.Time{}, false
 	}
 	at, ok = w.soonestRoom(now)
@@ -144,7 +144,7 @@ func (w *walk) soonestRoom(now time.Time) (at time.Time, ok bool) {
 // withRoom is the first key whose limits have room for the call.
 func (w *walk) withRoom(now time.Time) *member {
 	for _, m := range w.pool.members {
-		if w.askable(m, now) && m.ready(clip(w.want.Model), now) == free && w.spare(m) >= 0 {
+		if w.askable(m, now) && w.ready(m, now) == free && w.fits(m) {
 			return m
 		}
 	}
@@ -205,7 +205,7 @@ func (w *walk) again(now time.Time) step {
 	}
 	var again *member
 	for _, m := range w.pool.members {
-		if w.asked.of(m) == failed && m.ready(clip(w.want.Model), now) != blocked && (again == nil || m == w.last) {
+		if w.asked.of(m) == failed && w.ready(m, now) != blocked && (again == nil || m == w.last) {
 			again = m
 		}
 	}
@@ -265,7 +265,7 @@ func (w *walk) eligible(m *member, now time.Time) bool {
 // since, or had before the answer to what was sent earlier.
 func (w *walk) cameBack(now time.Time) bool {
 	for _, m := range w.pool.members {
-		if w.asked.of(m) == marked && m.ready(clip(w.want.Model), now) != blocked {
+		if w.asked.of(m) == marked && w.ready(m, now) != blocked {
 			return true
 		}
 	}
@@ -322,9 +322,8 @@ func (w *walk) soonest(now time.Time) (time.Time, bool) {
 		if !w.eligible(m, now) {
 			continue
 		}
-		t, ok := m.returns(clip(w.want.Model), now)
-		if ok && (at.IsZero() || t.Before(at)) {
-			at = t
+		if t, ok := m.returns(clip(w.want.Model), now); ok {
+			sooner(&at, t)
 		}
 	}
 	return at, !at.IsZero()

@@ -102,16 +102,14 @@ func (mt *meter) set(res verdict.Resource, l verdict.Limit, sent, at time.Time) 
 // spare is the share of the tightest limit that is left after the call. Keys of one
 // organization are asked for it once a choice.
 func (mt *meter) spare(w *walk, cold bool) float64 {
-	pick, now, n := w.pool.book.lanes.picks, w.clock, &w.need
+	pick, now := w.pool.book.lanes.picks, w.clock
 	if mt.filled == 0 {
 		return 1
 	}
 	if mt.asked == pick && mt.cold == cold {
 		return mt.answer
 	}
-	if cold {
-		n = &w.cold
-	}
+	n := w.takes(cold)
 	spare := 1.0
 	for left := mt.filled; left != 0; left &= left - 1 {
 		i := bits.TrailingZeros8(left)
@@ -247,6 +245,14 @@ func (w *walk) measure(now time.Time) {
 	w.clock = now.Sub(ls.epoch)
 }
 
+// takes is what the call needs of a key's limits where its prompt is cached, or is not.
+func (w *walk) takes(cold bool) *need {
+	if cold {
+		return &w.cold
+	}
+	return &w.need
+}
+
 // spare is how much of its tightest rate limit the key would have left after this
 // call: below zero it cannot take the call now. What is not known is taken for full;
 // but while nobody knows anything of a key, it gets one call at a time as long as
@@ -280,10 +286,7 @@ func (w *walk) roomAt(m *member, now time.Time) (time.Time, bool) {
 	if w.lane == nil {
 		return now, true
 	}
-	n := &w.need
-	if w.comesCold(m) {
-		n = &w.cold
-	}
+	n := w.takes(w.comesCold(m))
 	var longest time.Duration
 	for _, mt := range w.meters[m.index] {
 		if mt == nil {

@@ -140,24 +140,27 @@ func (l *Lease) Release(u Usage) {
 	}
 	p.book.mu.Lock()
 	defer p.book.mu.Unlock()
+	if l.giveBack(u) {
+		p.book.used(l, u)
+	}
+}
+
+// giveBack is for once only, under the book's lock.
+func (l *Lease) giveBack(u Usage) bool {
 	if l.released {
-		return
+		return false
 	}
 	l.released = true
 	l.member.key.inflight--
 	l.settle(u)
-	p.book.used(l, u)
+	return true
 }
 
 // drop gives the key back without a judgement: Do will not come to one.
 func (l *Lease) drop() {
 	b := l.pool.book
 	b.mu.Lock()
-	if !l.released {
-		l.released = true
-		l.member.key.inflight--
-		l.settle(Usage{})
-	}
+	l.giveBack(Usage{})
 	l.endTrials(time.Now())
 	b.mu.Unlock()
 	l.pool.notify()

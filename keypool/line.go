@@ -87,19 +87,18 @@ type outlook struct {
 }
 
 func (w *walk) outlook(now time.Time) (o outlook) {
-	model := clip(w.want.Model)
 	for _, m := range w.pool.members {
 		if !w.eligible(m, now) {
 			continue
 		}
-		switch m.ready(model, now) {
+		switch w.ready(m, now) {
 		case free, halfOpen, due:
 			o.usable = true
 		case busy:
 			o.trying = true
 		case blocked:
-			if at, ok := m.returns(model, now); ok && (o.at.IsZero() || at.Before(o.at)) {
-				o.at = at
+			if at, ok := m.returns(clip(w.want.Model), now); ok {
+				sooner(&o.at, at)
 			}
 		}
 	}
@@ -287,6 +286,7 @@ func (b *book) idle(q *waiter, views map[class]outlook, now time.Time) bool {
 	return !v.trying && !v.at.IsZero() && !v.at.After(q.since.Add(q.walk.mayWait()))
 }
 
+// sooner sets a time to another one that is before it, or if it is zero.
 func sooner(at *time.Time, t time.Time) {
 	if at.IsZero() || t.Before(*at) {
 		*at = t

@@ -60,7 +60,8 @@ func (l *lru[K, V]) oldest() (k K, v *V) {
 	return k, v
 }
 
-// each visits everything, what was used longest ago first.
+// each visits everything, what was used longest ago first. A visit may drop what it
+// is at.
 func (l *lru[K, V]) each(visit func(K, *V)) {
 	for e := l.first; e != nil; e = e.newer {
 		visit(e.key, &e.value)

@@ -148,8 +148,8 @@ func (p *Pool) view(now time.Time) view {
 		v.states[st]++
 		v.keys = append(v.keys, m.status(st, now))
 		v.ratios = append(v.ratios, m.ratios(&b.lanes))
-		if at, ok := m.soonestTry(now); ok && st == Temporary && (v.next.IsZero() || at.Before(v.next)) {
-			v.next = at
+		if at, ok := m.soonestTry(now); ok && st == Temporary {
+			sooner(&v.next, at)
 		}
 	}
 	for id, d := range b.domains {
@@ -187,8 +187,8 @@ func (m *member) soonestTry(now time.Time) (at time.Time, ok bool) {
 			continue
 		}
 		for _, b := range d.models {
-			if b.inForce(now) && (at.IsZero() || b.nextTry().Before(at)) {
-				at = b.nextTry()
+			if b.inForce(now) {
+				sooner(&at, b.nextTry())
 			}
 		}
 	}

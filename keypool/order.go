@@ -28,7 +28,6 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 	w.survey()
 	w.roomy, w.chose = 0, true
 	w.takeTurn()
-	model := clip(w.want.Model)
 	members := w.pool.members
 	calm := w.pool.book.trouble == 0
 	first := w.pool.opts.Strategy == Priority || w.pool.opts.Strategy == RoundRobin
@@ -44,7 +43,7 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 		}
 		r := free
 		if !calm {
-			r = c.ready(model, now)
+			r = w.ready(c, now)
 		} else if first && w.spare(c) >= w.reserve() {
 			return c, nil // no trial can be due
 		}
@@ -54,7 +53,7 @@ func (w *walk) choose(now time.Time) (m *member, trying []*block) {
 		case free, halfOpen:
 			w.weigh(&best, c)
 		case busy:
-			if b := c.tried(model); w.patienceWith(b, now) <= 0 {
+			if b := c.tried(clip(w.want.Model)); w.patienceWith(b, now) <= 0 {
 				w.weigh(&tried, c)
 			} else if !slices.Contains(trying, b) {
 				trying = append(trying, b)
@@ -86,7 +85,7 @@ func (w *walk) askable(m *member, now time.Time) bool {
 // survey finds out whether every key must be looked at closely.
 func (w *walk) survey() {
 	w.plain = len(w.outside) == 0 && w.home.bound == nil && w.home.only == nil &&
-		(w.unnamed || !w.pool.choosy) && w.pool.book.denials.order.Len() == 0
+		(w.unnamed || !w.pool.choosy) && w.pool.book.denials.none()
 }
 
 // choice is the best key found so far.
@@ -159,11 +158,10 @@ func (w *walk) prefers(m, than *member) bool {
 // weight, and the one whose turn it is pays for all. Heavy keys are thus spread among
 // the light ones instead of taking their turns in a row.
 func (w *walk) pay(turn *member, now time.Time) {
-	model := clip(w.want.Model)
 	for _, m := range w.pool.members {
 		usable := w.roomy>>m.index&1 == 1
 		if !w.chose || m.index >= 64 {
-			usable = w.askable(m, now) && m.ready(model, now) <= halfOpen && w.fits(m)
+			usable = w.askable(m, now) && w.ready(m, now) <= halfOpen && w.fits(m)
 		}
 		if usable || m == turn {
 			m.key.credit += m.weight

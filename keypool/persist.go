@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"slices"
@@ -82,24 +83,26 @@ func (p *Pool) State() PoolState {
 	b.dirty.Store(unchanged)
 	for id, d := range b.domains {
 		ds := d.save()
-		ds.Level, ds.Name = scopeWords[id.level], strings.TrimPrefix(id.name, p.host+"\x00")
+		ds.Level, ds.Name = scopeWords[id.level], p.unhosted(id.name)
 		s.Domains = append(s.Domains, ds)
 	}
 	pins := make([]pinned, 0, b.pins.len())
-	b.pins.each(func(id pinID, at *pin) { pins = append(pins, pinned{id, at.key, at.project, at.used}) })
+	b.pins.each(func(id pinID, at *pin) { pins = append(pins, pinned{id, *at}) })
 	b.mu.Unlock()
 	s.Pins = p.savePins(pins)
 	slices.SortFunc(s.Domains, func(a, b DomainState) int {
-		return strings.Compare(a.Level+"\x00"+a.Name, b.Level+"\x00"+b.Name)
+		return cmp.Or(strings.Compare(a.Level, b.Level), strings.Compare(a.Name, b.Name))
 	})
 	return s
 }
 
 type pinned struct {
-	id           pinID
-	key, project string
-	used         time.Time
+	id pinID
+	pin
 }
+
+// unhosted is a name as the provider has it, see hosted. A key's has no host in it.
+func (p *Pool) unhosted(name string) string { return strings.TrimPrefix(name, hosted(p.host, "")) }
 
 const pinRecord = len(pinID{}) + 4
 
@@ -111,7 +114,7 @@ func (p *Pool) savePins(pins []pinned) (groups []PinState) {
 		if !ok {
 			i = len(groups)
 			index[[2]string{at.key, at.project}] = i
-			groups = append(groups, PinState{Key: at.key, Project: strings.TrimPrefix(at.project, p.host+"\x00")})
+			groups = append(groups, PinState{Key: at.key, Project: p.unhosted(at.project)})
 		}
 		g := &groups[i]
 		g.IDs = append(g.IDs, at.id[:]...)
@@ -126,13 +129,14 @@ func (p *Pool) restorePins(groups []PinState, now time.Time) {
 	for _, g := range groups {
 		project := ""
 		if g.Project != "" {
-			project = p.host + "\x00" + g.Project
+			project = hosted(p.host, g.Project)
 		}
 		for r := range slices.Chunk(g.IDs, pinRecord) {
 			if len(r) < pinRecord {
 				break
 			}
-			at := pinned{key: g.Key, project: project, used: past(time.Unix(int64(binary.BigEndian.Uint32(r[len(pinID{}):])), 0), now)}
+			used := time.Unix(int64(binary.BigEndian.Uint32(r[len(pinID{}):])), 0)
+			at := pinned{pin: pin{key: g.Key, project: project, used: past(used, now)}}
 			copy(at.id[:], r)
 			pins = append(pins, at)
 		}
@@ -141,7 +145,7 @@ func (p *Pool) restorePins(groups []PinState, now time.Time) {
 	for _, at := range pins {
 		if now.Sub(at.used) <= pinLife {
 			to, _ := p.book.pins.add(at.id)
-			*to = pin{key: at.key, project: at.project, used: at.used}
+			*to = at.pin
 		}
 	}
 }
@@ -229,7 +233,7 @@ func (s *DomainState) id(host string) (id domainID, ok bool) {
 			sum, err := hex.DecodeString(s.Name)
 			return domainID{level, s.Name}, err == nil && len(sum) == len(fingerprint{})
 		}
-		return domainID{level, host + "\x00" + s.Name}, s.Name != ""
+		return domainID{level, hosted(host, s.Name)}, s.Name != ""
 	}
 	return id, false
 }

@@ -1,9 +1,7 @@
 package keypool
 
 import (
-	"context"
 	"crypto/sha256"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -30,7 +28,6 @@ const (
 	implausible     = 35 * 24 * time.Hour
 	minCooldown     = time.Second
 	firstProbe      = 30 * time.Second
-	tellEvery       = 10 * time.Second
 	// distrust is the part of the time that stated deadlines were wrong which the next
 	// cooldown lasts at least. An eighth keeps a key that is refused for 17 s from
 	// resting over 20 s, and asks one that says "in a second" for a week an hour apart.
@@ -60,15 +57,6 @@ type book struct {
 	line     line      // of the calls that wait
 	told     time.Time // when an exhaustion was last logged
 	random   *rand.Rand
-}
-
-// tell limits the log of exhaustions to one line in ten seconds.
-func (b *book) tell(now time.Time) bool {
-	if now.Sub(b.told) < tellEvery {
-		return false
-	}
-	b.told = now
-	return true
 }
 
 type domainID struct {
@@ -304,8 +292,8 @@ func (b *book) note(bl *block, now time.Time) {
 		return
 	}
 	b.trouble++
-	if !bl.permanent && bl.until.After(now) && (b.settleAt.IsZero() || bl.until.Before(b.settleAt)) {
-		b.settleAt = bl.until
+	if !bl.permanent && bl.until.After(now) {
+		sooner(&b.settleAt, bl.until)
 	}
 }
 
@@ -344,7 +332,7 @@ func (b *book) recount(now time.Time, reason verdict.Reason, via via) []event {
 func (m *member) last(now time.Time) *block {
 	var last *block
 	longer := func(b *block) {
-		if b.inForce(now) && (last == nil || !last.permanent && (b.permanent || b.until.After(last.until))) {
+		if b.inForce(now) && (last == nil || b.outlasts(last)) {
 			last = b
 		}
 	}
@@ -361,39 +349,9 @@ func (m *member) last(now time.Time) *block {
 	return last
 }
 
-// event is a change of state to be logged once the lock is released.
-type event struct {
-	member *member
-	state  State
-	reason verdict.Reason
-	until  time.Time
-	via    string
-	status int
-	// contradicts is how the provider contradicts the key's configuration: no change of state.
-	contradicts []slog.Attr
-}
-
-func (p *Pool) report(events []event) {
-	p.notify()
-	ctx := context.Background() // a state change belongs to no request
-	for _, e := range events {
-		if e.contradicts != nil {
-			p.log.LogAttrs(ctx, slog.LevelWarn, "scope contradicts the configuration", append([]slog.Attr{slog.String("key", e.member.id)}, e.contradicts...)...)
-			continue
-		}
-		attrs := []slog.Attr{slog.String("key", e.member.id), slog.String("hint", e.member.hint), slog.String("state", string(e.state))}
-		if e.via != "" {
-			p.log.LogAttrs(ctx, slog.LevelInfo, "key recovered", append(attrs, slog.String("via", e.via))...)
-			continue
-		}
-		attrs = append(attrs, slog.String("reason", string(e.reason)), slog.Int("status", e.status))
-		level := slog.LevelWarn
-		if e.state == Temporary {
-			level = slog.LevelInfo
-			attrs = append(attrs, slog.Time("until", e.until))
-		}
-		p.log.LogAttrs(ctx, level, "key out", attrs...)
-	}
+// outlasts says that the block keeps a key out longer than another one.
+func (b *block) outlasts(than *block) bool {
+	return !than.permanent && (b.permanent || b.until.After(than.until))
 }
 
 // backoff doubles from first to an hour, with up to a tenth more so that keys do

@@ -72,18 +72,21 @@ func (p *Pool) Status() Status {
 	if p.borrowed {
 		return s
 	}
+	b := p.book
+	b.mu.Lock()
 	now := time.Now()
-	s.Keys = p.view(now).keys
-	p.book.mu.Lock()
-	defer p.book.mu.Unlock()
-	p.book.sessions.expire(now, maxSessions)
-	s.Strategy, s.Affinity, s.Waiting, s.Pins = p.opts.Strategy, p.opts.Affinity, p.book.line.n, p.book.pins.len()
-	for i, m := range p.members {
-		k := &s.Keys[i]
+	events := p.settle(now)
+	b.sessions.expire(now, maxSessions)
+	s.Strategy, s.Affinity, s.Waiting, s.Pins = p.opts.Strategy, p.opts.Affinity, b.line.n, b.pins.len()
+	for _, m := range p.members {
+		k := m.status(m.stateAt(now), now)
 		k.Sessions = m.key.sessions
 		k.Organization, k.Project = p.membership(m, verdict.Organization), p.membership(m, verdict.Project)
-		k.Headroom = m.rooms(&p.book.lanes, now)
+		k.Headroom = m.rooms(&b.lanes, now)
+		s.Keys = append(s.Keys, k)
 	}
+	b.mu.Unlock()
+	p.report(events)
 	return s
 }
 

@@ -184,7 +184,7 @@ func TestRandomModels(t *testing.T) {
 			}
 		}
 	}
-	if n := p.book.denials.order.Len(); n > maxDenials {
+	if n := p.book.denials.lru.len(); n > maxDenials {
 		t.Errorf("%d denials are remembered", n)
 	}
 	call(t, p, script{"k0": {good()}}, "k0", nil)

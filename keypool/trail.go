@@ -78,10 +78,11 @@ func (t *Trail) Lost() int {
 	return t.lost
 }
 
-// Add appends a decision.
+// Add appends a decision. A wait that goes on for the same lengthens the last one.
 func (t *Trail) Add(d Decision) {
 	switch {
 	case t == nil:
+	case t.waitsOn(&d):
 	case t.more == nil && t.n < len(t.some):
 		t.some[t.n] = d
 		t.n++
@@ -93,6 +94,20 @@ func (t *Trail) Add(d Decision) {
 	default:
 		t.more = append(t.more, d)
 	}
+}
+
+func (t *Trail) waitsOn(d *Decision) bool {
+	all := t.Decisions()
+	if d.What != Waited || len(all) == 0 || t.lost > 0 {
+		return false
+	}
+	last := &all[len(all)-1]
+	if last.What != Waited || last.Why != d.Why {
+		return false
+	}
+	last.At = d.At
+	last.For += d.For
+	return true
 }
 
 // Eventful says that the trail tells of more than one key which served at once.
@@ -174,11 +189,12 @@ func (t *Trail) has(d *Decision, from int) bool {
 	return false
 }
 
-// why is what keeps the key out for the model the longest.
+// why is what keeps the key out for the model the longest; of several rejections the
+// one of the widest domain.
 func (m *member) why(model string, now time.Time) (reason string, until time.Time) {
 	var longest *block
 	m.blocks(model, func(b *block) {
-		if b.inForce(now) && (longest == nil || b.permanent || !longest.permanent && b.until.After(longest.until)) {
+		if b.inForce(now) && (longest == nil || b.permanent || b.outlasts(longest)) {
 			longest = b
 		}
 	})

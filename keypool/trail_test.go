@@ -99,6 +99,43 @@ func TestTrailOfRefusals(t *testing.T) {
 	})
 }
 
+// Room is looked for ten times a second; the trail tells of one wait.
+func TestTrailOfAWaitForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newRig(t).pool(1, waiting(10*time.Second))
+		call(t, p, script{"k0": {good().left(0, 95)}}, "k0", nil)
+		var trail Trail
+		if _, err := do(t, p, Want{Trail: &trail}, script{"k0": {good()}}); err != nil {
+			t.Fatal(err)
+		}
+		tells(t, &trail, "waited room 1s", "leased k0", "verdict k0 relay")
+		if d := trail.Decisions(); !d[0].At.Equal(d[1].At) {
+			t.Errorf("the wait ends at %v, the lease is of %v", d[0].At, d[1].At)
+		}
+	})
+}
+
+func TestTrailTellsWaitsApart(t *testing.T) {
+	wait := func(why string) Decision { return Decision{What: Waited, Why: why, For: time.Second} }
+	var trail Trail
+	for _, d := range []Decision{wait("room"), wait("room"), wait("trial"), {What: Restarted}, wait("trial"), wait("trial"), {What: Restarted}, {What: Restarted}} {
+		trail.Add(d)
+	}
+	tells(t, &trail, "waited room 2s", "waited trial 1s", "restarted", "waited trial 2s", "restarted", "restarted")
+
+	trail = Trail{}
+	for range maxTrail {
+		trail.Add(wait("room"))
+		trail.Add(wait("trial"))
+	}
+	if n := len(trail.Decisions()); n != maxTrail || trail.Lost() != maxTrail {
+		t.Errorf("it keeps %d and has lost %d", n, trail.Lost())
+	}
+	if last := trail.Decisions()[maxTrail-1]; last.For != time.Second {
+		t.Errorf("a wait that had no neighbour is told as %v", last.For)
+	}
+}
+
 func TestTrailIsBounded(t *testing.T) {
 	var trail Trail
 	for range maxTrail + 100 {

@@ -182,11 +182,11 @@ func SetKey(h http.Header, f verdict.Family, secret string) {
 	for _, name := range [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
 		h.Del(name)
 	}
-	if f == verdict.Anthropic {
-		h.Set("X-Api-Key", secret)
-		return
+	name := f.KeyHeader()
+	if name == "Authorization" {
+		secret = "Bearer " + secret
 	}
-	h.Set("Authorization", "Bearer "+secret)
+	h.Set(name, secret)
 }
 
 // leasedBody releases the lease when the answer has been read or given up.

@@ -1,6 +1,7 @@
 package keypool
 
 import (
+	"slices"
 	"time"
 
 	"keybridge/keypool/verdict"
@@ -150,14 +151,11 @@ func (m *member) tried(model string) (found *block) {
 // model is anybody's.
 func (w *walk) admits(m *member) bool { return w.unnamed || m.admits(w.want.Model) }
 
-func (w *walk) isOutside(m *member) bool {
-	for _, d := range w.outside {
-		if d == m.key || d == m.project || d == m.org {
-			return true
-		}
-	}
-	return false
-}
+// ready is how usable the key is for the call's model now.
+func (w *walk) ready(m *member, now time.Time) readiness { return m.ready(clip(w.want.Model), now) }
+
+// isOutside says that a key of the same scope has told that none of it can serve the call.
+func (w *walk) isOutside(m *member) bool { return slices.ContainsFunc(w.outside, m.in) }
 
 // pickDenied chooses a key known to be denied, once, when no other is left: its
 // own answer is better than one of ours.
@@ -167,7 +165,7 @@ func (w *walk) pickDenied(now time.Time) *member {
 	}
 	for _, m := range w.pool.members {
 		if w.asked.of(m) == unasked && !w.isOutside(m) && w.admits(m) && w.within(m) &&
-			w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now) && m.ready(clip(w.want.Model), now) <= halfOpen {
+			w.pool.book.denials.denied(m, w.want.Model, w.want.Endpoint, now) && w.ready(m, now) <= halfOpen {
 			return m
 		}
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,7 +119,11 @@ func (s pools) pool(w http.ResponseWriter, provider string) *keypool.Pool {
 		}
 		known = append(known, p.Provider())
 	}
-	complain(w, http.StatusNotFound, fmt.Sprintf("there is no pool %q: %s", provider, among("the pools are ", known, "no provider has keys")), known)
+	there := "no provider has keys"
+	if known != nil {
+		there = "the pools are " + strings.Join(known, ", ")
+	}
+	complain(w, http.StatusNotFound, fmt.Sprintf("there is no pool %q: %s", provider, there), known)
 	return nil
 }
 
@@ -174,7 +179,7 @@ func readOrder(r *http.Request, action string) (o order, err error) {
 		var said struct {
 			For *string `json:"for"`
 		}
-		dec := json.NewDecoder(strings.NewReader(string(body)))
+		dec := json.NewDecoder(bytes.NewReader(body))
 		dec.DisallowUnknownFields()
 		if dec.Decode(&said) != nil || said.For == nil {
 			return o, errors.New(`the request's body is not {"for":"10m"}: send that, or ?for=10m, or nothing`)
@@ -224,13 +229,6 @@ func viewScope(m keypool.Membership) *scopeView {
 		return nil
 	}
 	return &scopeView{Name: m.Name, Evidence: strings.ToLower(m.Evidence), SharedWith: m.Shared}
-}
-
-func among(before string, known []string, none string) string {
-	if len(known) == 0 {
-		return none
-	}
-	return before + strings.Join(known, ", ")
 }
 
 func complain(w http.ResponseWriter, status int, message string, known []string) {

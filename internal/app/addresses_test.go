@@ -19,7 +19,7 @@ func TestAddressesOfTheCommandLine(t *testing.T) {
 			log := &buffer{}
 			a, err := app.New(app.Options{
 				ConfigPath: path, Stderr: log, ListenAddress: "127.0.0.2:0", AdminAddress: "127.0.0.3:0",
-				Env: func(string) (string, bool) { return "", false },
+				Env: noEnv,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -38,7 +38,7 @@ func TestAddressesOfTheCommandLine(t *testing.T) {
 			}
 		})
 	}
-	if _, err := app.New(app.Options{ConfigPath: file, ListenAddress: "0.0.0.0:0", Env: func(string) (string, bool) { return "", false }}); err == nil {
+	if _, err := app.New(app.Options{ConfigPath: file, ListenAddress: "0.0.0.0:0", Env: noEnv}); err == nil {
 		t.Error("an open address without a token is not refused")
 	}
 }

@@ -52,7 +52,7 @@ func behaviourApp(t *testing.T, upstream http.HandlerFunc) *behaviourRig {
 	}}
 	r.client = &http.Client{Transport: transport}
 	a, err := app.New(app.Options{
-		ConfigPath: r.path, Env: func(string) (string, bool) { return "", false }, Drain: 20 * time.Second, Dial: up.Dial,
+		ConfigPath: r.path, Env: noEnv, Drain: 20 * time.Second, Dial: up.Dial,
 		Listen: func(_, address string) (net.Listener, error) {
 			if strings.HasSuffix(address, ":8788") {
 				return r.behind, nil

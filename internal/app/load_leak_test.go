@@ -109,7 +109,7 @@ func (g *leakRig) run(t *testing.T, file string) {
 	done := make(chan error, 1)
 	go func() {
 		done <- app.Run(ctx, app.Options{
-			ConfigPath: file, Env: loadEnv, Stdout: g.logged, Stderr: g.logged, Ledger: leakLedger{g.told},
+			ConfigPath: file, Env: noEnv, Stdout: g.logged, Stderr: g.logged, Ledger: leakLedger{g.told},
 			Listen: func(network, address string) (net.Listener, error) {
 				l, err := net.Listen(network, address)
 				if listeners = append(listeners, l); len(listeners) == 2 {

@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"maps"
 	"net/http"
@@ -38,9 +37,6 @@ func (l *loadLog) bytes() []byte {
 	return bytes.Clone(l.b.Bytes())
 }
 
-// loadEnv is an environment without any variable.
-func loadEnv(string) (string, bool) { return "", false }
-
 // loadConfig writes a configuration file under the listeners that every load test
 // has.
 func loadConfig(t *testing.T, path, text string) {
@@ -54,16 +50,8 @@ func loadConfig(t *testing.T, path, text string) {
 // loadStart starts a gateway; it is stopped with the test unless it has been.
 func loadStart(t *testing.T, o app.Options) *app.App {
 	t.Helper()
-	o.Env = loadEnv
-	a, err := app.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Stop(context.WithoutCancel(t.Context())) })
-	if err := a.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return a
+	o.Env = noEnv
+	return launch(t, o)
 }
 
 // loadFamilies gathers the whole registry by name.

@@ -98,7 +98,7 @@ func (r *rig) run(t testing.TB, path string) {
 	t.Helper()
 	admin := testkit.NewListener()
 	a, err := app.New(app.Options{
-		ConfigPath: path, Env: func(string) (string, bool) { return "", false },
+		ConfigPath: path, Env: noEnv,
 		Stderr: r.log, Version: "test", Ledger: r.journal, Dial: r.upstream.dial,
 		Listen: func(_, address string) (net.Listener, error) {
 			if address == adminAddress {

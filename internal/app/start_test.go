@@ -45,21 +45,43 @@ func (b *buffer) String() string {
 
 func start(t testing.TB, path string, env map[string]string) *running {
 	t.Helper()
-	r := &running{out: &buffer{}, log: &buffer{}}
-	a, err := app.New(app.Options{
-		ConfigPath: path, Stdout: r.out, Stderr: r.log, Version: "test",
-		Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+	return run(t, app.Options{
+		ConfigPath: path, Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	})
+}
+
+// simulated starts the gateway as without any key, on ports of the system's choice.
+func simulated(t *testing.T) *running {
+	t.Helper()
+	return run(t, app.Options{Listen: anyPort, Env: noEnv})
+}
+
+func anyPort(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }
+
+func run(t testing.TB, o app.Options) *running {
+	t.Helper()
+	r := &running{out: &buffer{}, log: &buffer{}}
+	o.Stdout, o.Stderr, o.Version = r.out, r.log, "test"
+	r.App = launch(t, o)
+	return r
+}
+
+// launch starts an app; it is stopped with the test unless it has been.
+func launch(t testing.TB, o app.Options) *app.App {
+	t.Helper()
+	a, err := app.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.App = a
 	t.Cleanup(func() { a.Stop(context.WithoutCancel(t.Context())) })
 	if err := a.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return a
 }
+
+// noEnv is an environment without any variable.
+func noEnv(string) (string, bool) { return "", false }
 
 // write puts a configuration with ports of the system's choice into a file.
 func write(t testing.TB, path, providers string) string {
@@ -205,32 +227,11 @@ func TestStartProblems(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "end what uses the port") {
 		t.Errorf("a taken port: %v", err)
 	}
-	err = app.Run(t.Context(), app.Options{ConfigPath: filepath.Join(t.TempDir(), "none.yaml"), Env: func(string) (string, bool) { return "", false }})
+	err = app.Run(t.Context(), app.Options{ConfigPath: filepath.Join(t.TempDir(), "none.yaml"), Env: noEnv})
 	if err == nil || !strings.Contains(err.Error(), "none.yaml") {
 		t.Errorf("no file: %v", err)
 	}
 }
-
-// simulated starts the gateway as without any key, on ports of the system's choice.
-func simulated(t *testing.T) *running {
-	t.Helper()
-	r := &running{out: &buffer{}, log: &buffer{}}
-	a, err := app.New(app.Options{
-		Stdout: r.out, Stderr: r.log, Version: "test", Listen: anyPort,
-		Env: func(string) (string, bool) { return "", false },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.App = a
-	t.Cleanup(func() { a.Stop(context.WithoutCancel(t.Context())) })
-	if err := a.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func anyPort(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }
 
 // TestKeysForSomeModels: what names no model is any key's, what names another
 // model is nobody's.

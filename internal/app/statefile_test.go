@@ -80,8 +80,8 @@ func keptSecret(id string) string { return "sk-secret-of-" + id + "-0123456789" 
 func (k *keeper) start() {
 	k.t.Helper()
 	k.log, k.admin = &buffer{}, nil
-	a, err := app.New(app.Options{
-		ConfigPath: k.file, Env: func(string) (string, bool) { return "", false }, Stderr: k.log,
+	k.App = launch(k.t, app.Options{
+		ConfigPath: k.file, Env: noEnv, Stderr: k.log,
 		Listen: func(string, string) (net.Listener, error) {
 			ln := testkit.NewListener()
 			if k.admin == nil {
@@ -90,14 +90,17 @@ func (k *keeper) start() {
 			return ln, nil
 		},
 	})
-	if err != nil {
-		k.t.Fatal(err)
+}
+
+// outlivesAKill kills the gateway and starts it again: the health of p's keys is as before.
+func (k *keeper) outlivesAKill() {
+	k.t.Helper()
+	before := k.health("p")
+	k.kill()
+	k.start()
+	if diff := cmp.Diff(before, k.health("p")); diff != "" {
+		k.t.Errorf("(-before +after):\n%s", diff)
 	}
-	k.t.Cleanup(func() { a.Stop(context.WithoutCancel(k.t.Context())) })
-	if err := a.Start(); err != nil {
-		k.t.Fatal(err)
-	}
-	k.App = a
 }
 
 func (k *keeper) stop() { k.Stop(context.WithoutCancel(k.t.Context())) }
@@ -290,12 +293,7 @@ func TestStateFileIsWrittenSoonAndSeldom(t *testing.T) {
 		if n, _ := k.written(); n-start < 5 || n-start > 25 {
 			t.Errorf("%v writes for a thousand changes in a second", n-start)
 		}
-		before := k.health("p")
-		k.kill()
-		k.start()
-		if diff := cmp.Diff(before, k.health("p")); diff != "" {
-			t.Errorf("(-before +after):\n%s", diff)
-		}
+		k.outlivesAKill()
 	})
 }
 
@@ -312,12 +310,7 @@ func TestOperatorsHandIsKeptWhenAnswered(t *testing.T) {
 			}
 			resp.Body.Close()
 		}
-		before := k.health("p")
-		k.kill()
-		k.start()
-		if diff := cmp.Diff(before, k.health("p")); diff != "" {
-			t.Errorf("(-before +after):\n%s", diff)
-		}
+		k.outlivesAKill()
 	})
 }
 
@@ -402,12 +395,7 @@ func TestUnwritableDataDir(t *testing.T) {
 		if !strings.Contains(k.log.String(), "state file is written again") {
 			t.Errorf("log:\n%s", k.log)
 		}
-		before := k.health("p")
-		k.kill()
-		k.start()
-		if diff := cmp.Diff(before, k.health("p")); diff != "" {
-			t.Errorf("(-before +after):\n%s", diff)
-		}
+		k.outlivesAKill()
 	})
 }
 
@@ -506,12 +494,7 @@ func TestStateFileFollowsReloads(t *testing.T) {
 		k.ask("p", map[string]verdict.Verdict{"k2": limited(time.Hour)}) // the new pool tells of its changes too
 		time.Sleep(soon)
 		synctest.Wait()
-		before := k.health("p")
-		k.kill()
-		k.start()
-		if diff := cmp.Diff(before, k.health("p")); diff != "" {
-			t.Errorf("(-before +after):\n%s", diff)
-		}
+		k.outlivesAKill()
 		if got, want := k.states("p"), "k0 permanent, k1 valid, k2 temporary"; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}

@@ -81,7 +81,7 @@ func (s *show) families() string {
 // families are the keys of a pool by their organizations, as the pool has learned them.
 func families(p keypool.Status) (all []string) {
 	for i, k := range p.Keys {
-		if slices.ContainsFunc(p.Keys[:i], func(o keypool.KeyStatus) bool { return slices.Contains(o.Organization.Shared, k.ID) }) {
+		if sharedBy(p.Keys[:i], k) {
 			continue
 		}
 		all = append(all, fmt.Sprintf("%s: %s", cmp.Or(k.Organization.Name, "unknown"), strings.Join(append([]string{k.ID}, k.Organization.Shared...), " ")))
@@ -161,6 +161,11 @@ func (s *show) returns(complain func(string, ...any)) string {
 	b.WriteString("A rejected key is tried again by a probe; OpenAI has no free call that tells of credit,\n" +
 		"so there " + string(verdict.QuotaExhausted) + " is tried by one real request an hour, unless the operator says so before.\n")
 	return b.String()
+}
+
+// sharedBy says that one of the keys is of the same organization.
+func sharedBy(keys []keypool.KeyStatus, k keypool.KeyStatus) bool {
+	return slices.ContainsFunc(keys, func(o keypool.KeyStatus) bool { return slices.Contains(o.Organization.Shared, k.ID) })
 }
 
 func (t *tally) servedBy(provider, key string) int {

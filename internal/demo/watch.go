@@ -151,7 +151,7 @@ func (w *watch) left(provider string, gone []keypool.KeyStatus, now time.Time) {
 		if name := (keyName{provider, k.ID}); w.since[name].IsZero() {
 			w.since[name] = now
 		}
-		if slices.ContainsFunc(gone[:i], func(o keypool.KeyStatus) bool { return slices.Contains(o.Organization.Shared, k.ID) }) {
+		if sharedBy(gone[:i], k) {
 			continue
 		}
 		text := fmt.Sprintf("%s: %s, next try in %s", k.State, reason(k), next(k, now))

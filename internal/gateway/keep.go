@@ -54,10 +54,7 @@ func (x *exchange) turned(f *flow) {
 }
 
 func (f *flow) remember(id string) {
-	if id == "" {
-		return
-	}
-	if slices.Contains(f.keeper.told, id) {
+	if id == "" || slices.Contains(f.keeper.told, id) {
 		return
 	}
 	f.keeper.told = append(f.keeper.told, id)

@@ -267,9 +267,7 @@ func (x *exchange) write(r *Request) (sent bool, err error) {
 	}
 	switch {
 	case err != nil && wrote > 0:
-		// The answer may be on its way already.
-		cn.sending = false
-		cn.wrote(err)
+		cn.wrote(err) // the answer may be on its way already
 		return true, nil
 	case err != nil:
 		return false, err

@@ -142,10 +142,7 @@ func eachField(kind verdict.Family, r *Request, with func(name string, values []
 	with("Accept-Encoding", identity)
 	name := r.CallerHeader
 	if pooled {
-		name = "Authorization"
-		if kind == verdict.Anthropic {
-			name = "X-Api-Key"
-		}
+		name = kind.KeyHeader()
 	}
 	name = http.CanonicalHeaderKey(name)
 	value := r.Secret

@@ -125,6 +125,15 @@ const (
 	Compatible Family = "openai-compatible"
 )
 
+// KeyHeader is the header, in its canonical form, in which a provider of the family
+// wants its key: as a bearer token if it is Authorization.
+func (f Family) KeyHeader() string {
+	if f == Anthropic {
+		return "X-Api-Key"
+	}
+	return "Authorization"
+}
+
 // Answer is what a verdict is made from.
 type Answer struct {
 	Status int         // HTTP status; for an error inside a stream the status of the 200 that carries it

@@ -193,7 +193,7 @@ var poolMutants = []mutant{
 		"keypool TestExhaustion",
 	},
 	{
-		"the log shows the secret", "keypool/state.go",
+		"the log shows the secret", "keypool/event.go",
 		`slog.String("hint", e.member.hint)`,
 		`slog.String("hint", e.member.secret)`,
 		"keypool TestLogLines",

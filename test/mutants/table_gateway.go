@@ -233,7 +233,7 @@ var gatewayMutants = []mutant{
 		"internal/app TestKilledGatewayKeepsTheHealthOfItsKeys",
 	},
 	{
-		"keys that were taken out are forgotten at once", "internal/app/statefile.go",
+		"keys that were taken out are forgotten at once", "internal/app/statedoc.go",
 		"is.remember(was, now)",
 		"_ = now",
 		"internal/app TestKeysThatComeBackAreKnown",

@@ -36,8 +36,7 @@ func (o *oracle) serve(c *call) outcome {
 		case world.Never(choice.At):
 			return outcome{status: http.StatusServiceUnavailable}
 		case !ok:
-			after := (wait + time.Second - 1).Truncate(time.Second)
-			return outcome{status: http.StatusTooManyRequests, retryAfter: after, final: after > time.Minute}
+			return limited(wait)
 		case wait > 0:
 			c.clock.sleep(wait)
 			patience -= r.now() - now
@@ -48,11 +47,9 @@ func (o *oracle) serve(c *call) outcome {
 		case verdict.Relay:
 			return outcome{key: choice.Key, answer: a, status: a.Status}
 		case verdict.Resend:
-			if resends == len(resendAfter) {
+			if !c.again(&resends) {
 				return passOn(a)
 			}
-			c.clock.sleep(resendAfter[resends])
-			resends++
 		case verdict.NextKey, verdict.Stop:
 			return passOn(a) // it was mistaken
 		}
@@ -62,6 +59,17 @@ func (o *oracle) serve(c *call) outcome {
 // resendAfter is when a call is sent again to an upstream that failed: the rule
 // that all who are compared share.
 var resendAfter = [...]time.Duration{200 * time.Millisecond, time.Second} //nolint:gochecknoglobals // a constant table
+
+// again pauses before a call is sent again to an upstream that failed, or says that it
+// has been often enough.
+func (c *call) again(resends *int) bool {
+	if *resends == len(resendAfter) {
+		return false
+	}
+	c.clock.sleep(resendAfter[*resends])
+	*resends++
+	return true
+}
 
 // control is a simple way of choosing keys: a fixed cooldown, for the key as a
 // whole, whatever it was refused for; each call asks each key that is in at most
@@ -102,11 +110,9 @@ func (c *control) serve(x *call) outcome {
 		case verdict.Relay:
 			return outcome{key: key, answer: a, status: a.Status}
 		case verdict.Resend:
-			if resends == len(resendAfter) {
+			if !x.again(&resends) {
 				return passOn(a)
 			}
-			x.clock.sleep(resendAfter[resends])
-			resends++
 		case verdict.NextKey:
 			asked[key] = true
 			c.mu.Lock()
@@ -123,7 +129,7 @@ func (c *control) serve(x *call) outcome {
 	c.mu.Lock()
 	after := slices.Min(c.until) - c.run.now()
 	c.mu.Unlock()
-	return outcome{status: http.StatusTooManyRequests, retryAfter: (after + time.Second - 1).Truncate(time.Second)}
+	return outcome{status: http.StatusTooManyRequests, retryAfter: seconds(after)}
 }
 
 // pick gives the next key to ask; -1: there is none.

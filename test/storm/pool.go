@@ -92,8 +92,7 @@ func (p *pooled) serve(c *call) outcome {
 	if exhausted.Outcome != keypool.OutcomeRateLimited {
 		return outcome{status: http.StatusBadGateway, final: true}
 	}
-	after := (exhausted.RetryAfter + time.Second - 1).Truncate(time.Second)
-	return outcome{status: http.StatusTooManyRequests, retryAfter: after, final: after > time.Minute}
+	return limited(exhausted.RetryAfter)
 }
 
 // guess is what one who sees the request, and not the answer, takes it to use.

@@ -1,7 +1,6 @@
 package storm
 
 import (
-	"cmp"
 	_ "embed"
 	"fmt"
 	"maps"
@@ -62,12 +61,15 @@ func quantile(d []time.Duration, q float64) float64 {
 	return s[int(q*float64(len(s)-1))].Seconds()
 }
 
+// better says that the first is better than the second.
+func (l *line) better(a, b float64) bool { return a != b && a > b == l.more }
+
 // over reduces a line to the mean over the storms and to the worst of them.
 func (l *line) over(r *row) (mean, worst float64, seed int) {
 	for i := range r.results {
 		v := l.of(&r.results[i])
 		mean += v / float64(len(r.results))
-		if i == 0 || (v > worst) != l.more && v != worst {
+		if i == 0 || l.better(worst, v) {
 			worst, seed = v, i
 		}
 	}
@@ -249,9 +251,9 @@ func better(l line, rows []row, r *row) (all []string) {
 			continue
 		}
 		mean, last, _ := l.over(c)
-		if d := cmp.Compare(mine, mean); d != 0 && (d > 0) != l.more {
+		if l.better(mean, mine) {
 			all = append(all, fmt.Sprintf("%s is better on %q: %s against %s", c.name, l.name, l.print(mean), l.print(mine)))
-		} else if d := cmp.Compare(worst, last); d != 0 && (d > 0) != l.more {
+		} else if l.better(last, worst) {
 			all = append(all, fmt.Sprintf("%s is better on %q in the worst storm: %s against %s", c.name, l.name, l.print(last), l.print(worst)))
 		}
 	}
@@ -285,5 +287,5 @@ func concede(rows []row) string {
 func beats(l *line, r, other *row) bool {
 	a, _, _ := l.over(r)
 	b, _, _ := l.over(other)
-	return a != b && a > b == l.more
+	return l.better(a, b)
 }

@@ -238,6 +238,16 @@ func passOn(a world.Answer) outcome {
 	return o
 }
 
+// limited is the outcome of a call for which a key is back after a wait, as the gateway
+// tells it.
+func limited(wait time.Duration) outcome {
+	after := seconds(wait)
+	return outcome{status: http.StatusTooManyRequests, retryAfter: after, final: after > time.Minute}
+}
+
+// seconds rounds up, as a Retry-After is.
+func seconds(d time.Duration) time.Duration { return (d + time.Second - 1).Truncate(time.Second) }
+
 // mark is one call in the record of a run.
 type mark struct {
 	at     time.Duration
@@ -266,21 +276,18 @@ func (r *run) watch(f *world.Fault, c *clock) {
 	w := &recovery{f, r.now()}
 	r.waiting = append(r.waiting, w)
 	r.mu.Unlock()
-	for {
-		if r.free(f) {
-			r.mu.Lock()
-			r.result.held = append(r.result.held, r.now()-w.since)
-			r.mu.Unlock()
-			return
-		}
-		if r.now()-w.since > patience {
-			r.mu.Lock()
-			r.result.held = append(r.result.held, patience)
-			r.mu.Unlock()
-			return
+	held := r.now() - w.since
+	for !r.free(f) {
+		if held > patience {
+			held = patience
+			break
 		}
 		c.sleep(time.Second)
+		held = r.now() - w.since
 	}
+	r.mu.Lock()
+	r.result.held = append(r.result.held, held)
+	r.mu.Unlock()
 }
 
 // free says that the policy would use one of the keys that the fault had taken.
