@@ -19,7 +19,7 @@ func (w *walk) lastResort(now time.Time) *member {
 	var longest *member
 	var rested time.Duration
 	for _, m := range w.pool.members {
-		if !w.askable(m, now) || m.key.bench.inForce(now) || m.ready(clip(w.want.Model), now) != blocked {
+		if !w.askable(m, now) || m.key.bench.inForce(now) || w.ready(m, now) != blocked {
 			continue
 		}
 		if d, ok := m.rested(clip(w.want.Model), now); ok && (longest == nil || d > rested) {

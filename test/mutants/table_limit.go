@@ -77,6 +77,24 @@ var limitMutants = []mutant{
 		"keypool/verdict TestLimits",
 	},
 	{
+		"a call that would fail asks a key before a deadline that is stated and near", "keypool/resort.go",
+		"!b.barred(now) && !b.probing && !b.credible() &&",
+		"!b.barred(now) && !b.probing &&",
+		"keypool TestNoLastResortBeforeANearDeadline",
+	},
+	{
+		"a call that would fail asks no key that is out", "keypool/do.go",
+		"	if s.fails() {",
+		"	if s.fails() && s.wait.what != nothing {",
+		"keypool TestCallThatWouldFailAsksAKeyWhoseEndNobodyKnows",
+	},
+	{
+		"an unknown session's prompt counts as cached everywhere", "keypool/headroom.go",
+		"return w.home.id != 0 &&",
+		"return w.home.stay != nil &&",
+		"keypool TestPromptOfAnUnknownSessionCountsAsAWhole",
+	},
+	{
 		"a refusal of a key that is used up never marks it", "keypool/walk.go",
 		"!w.fits(m) && !w.usedUp(m)",
 		"!w.fits(m)",
