@@ -166,14 +166,8 @@ func (w *walk) without(now time.Time, inLine bool) step {
 	}
 	most := w.mayWait()
 	switch {
-	case back && w.restarts < maxRestarts:
-		w.restarts++
-		w.restart()
-		return w.look(now, inLine)
-	case back && most > 0:
-		return step{rest: min(restartRest, most)}
 	case back:
-		return step{at: now, returns: true}
+		return w.once(now, most, inLine)
 	case returns && at.After(now) && at.Sub(now) <= most:
 		return step{wait: wait{aKey, at}}
 	case returns && !at.After(now) && most > 0: // a permitted trial runs
@@ -182,6 +176,20 @@ func (w *walk) without(now time.Time, inLine bool) step {
 		return step{err: w.refusal}
 	}
 	return step{at: at, returns: returns}
+}
+
+// once asks keys once more that have come back since they refused the call: at once,
+// and then as long as it may wait, after a rest.
+func (w *walk) once(now time.Time, most time.Duration, inLine bool) step {
+	switch {
+	case w.restarts < maxRestarts:
+		w.restarts++
+		w.restart()
+		return w.look(now, inLine)
+	case most > 0:
+		return step{rest: min(restartRest, most)}
+	}
+	return step{at: now, returns: true}
 }
 
 // patienceWith is how much longer the call waits for the head of a trial: at most

@@ -113,7 +113,7 @@ func TestCallsThatFailAtOnceAskOneKeyOnce(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		asked := make(chan struct{}, 20)
 		for range 20 {
-			go p.Do(t.Context(), Want{Model: "m", Endpoint: "/e"}, func(context.Context, *Lease) (verdict.Verdict, error) { //nolint:errcheck // exhausted
+			go p.Do(t.Context(), Want{Model: "m", Endpoint: "/e"}, func(context.Context, *Lease) (verdict.Verdict, error) {
 				asked <- struct{}{}
 				time.Sleep(time.Second)
 				return rejected().verdict, refusal("refused")
