@@ -213,7 +213,7 @@ func (a *App) Start() error {
 	}
 	data := gateway.New(gateway.Options{
 		Snapshot: func() *gateway.Snapshot { return a.current.Load().snapshot },
-		Client:   a.client, Ledger: listeners, Logger: a.log, Tools: a.o.Tools,
+		Client:   a.client, Ledger: listeners, Logger: a.log,
 	})
 	if err := a.serve("listen", c.Listen, data); err != nil {
 		return err

@@ -69,17 +69,82 @@ type Observer interface {
 	Break(*fault.Error) wire.Event
 }
 
-// Tooler is a dialect that can add tools to a conversation.
+// Tooler is a dialect that can add tools to a conversation. All edits are surgical:
+// what is not theirs keeps its bytes.
 type Tooler interface {
-	Inject(body []byte, tools []llm.ToolDef) ([]byte, error)
+	// Inject adds tools behind those that the request has, and returns the names of
+	// those it has added: not those whose name the request uses itself, nor more than
+	// the API takes. Where a request can carry none, none are, and body is returned.
+	Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []string, err error)
+	// Splice returns what stands before the client of one exchange. mine says which
+	// tools are the gateway's.
 	Splice(mine func(name string) bool) Splicer
-	FollowUp(body []byte, turn llm.Turn, results []llm.ToolResult) ([]byte, error)
+	// FollowUp is the request of the next turn: that of the last one with what the
+	// model said in it and what the gateway's tools returned. With final the model is
+	// asked to answer without another call.
+	FollowUp(body []byte, s Step, final bool) ([]byte, error)
 }
 
-// Splicer stands before the client of one exchange and may edit what it sees:
-// several turns of the upstream become one answer.
+// Splicer stands before the client of one exchange and edits what it sees: several
+// turns of the upstream become one answer, without the calls of the gateway's tools.
+// As long as nothing had to be hidden every event is returned as it came.
 type Splicer interface {
+	// Event takes an event of the upstream's and returns those that the client sees.
+	// What it returns is valid until the next call.
 	Event(wire.Event) []wire.Event
-	// End is called after each turn; last says that no other follows.
-	End(turn llm.Turn, last bool) []wire.Event
+	// Said is what the model has said in the turn whose last event was seen.
+	Said() Said
+	// End is called after each turn, behind Said; last says that no other follows. If
+	// calls were hidden and the client got none of its own, the answer then ends as if
+	// the model had ended it by itself.
+	End(last bool) []wire.Event
+}
+
+// Said is what the model has said in one turn.
+type Said struct {
+	ID     string         // the provider's id of the answer
+	Mine   []llm.ToolCall // calls of the gateway's tools, in order
+	Others []llm.ToolCall // calls of the client's tools
+	Cut    bool           // the turn ended before the model was through: its calls may be incomplete
+	// Bound says that Raw refers to what only the project that answered has, Sealed that
+	// it holds what only that organization can read.
+	Bound, Sealed bool
+	// Raw is what the next request repeats, in the API's own form: the array of content
+	// blocks of Messages, the assistant's message of Chat, the array of output items of
+	// Responses.
+	Raw []byte
+}
+
+// Step is one turn and what the gateway's tools returned for it.
+type Step struct {
+	Said    Said
+	Results []llm.ToolResult // of Said.Mine, in its order
+}
+
+// Size is about how much memory the step takes.
+func (s *Step) Size() int {
+	n := len(s.Said.Raw)
+	for i := range s.Results {
+		for _, p := range s.Results[i].Parts {
+			n += len(p.Text) + len(p.Data)
+		}
+	}
+	return n
+}
+
+// Hidden is what a client has not seen of an exchange that has ended with calls of its
+// own tools: the steps of all its turns, the last of them waiting for the client's results.
+type Hidden struct {
+	Steps []Step
+	// Shown is the id that the client was shown for the answer; the provider knows the
+	// last turn by that of the last step.
+	Shown string
+}
+
+// Recaller is a Tooler that puts back what a client has not seen.
+type Recaller interface {
+	// Recall looks for calls and answers in a request that find knows something hidden
+	// of, by the id of a call of the client's or of an answer, and puts that back where
+	// it belongs. What find does not know stays as it is.
+	Recall(body []byte, find func(id string) *Hidden) ([]byte, error)
 }

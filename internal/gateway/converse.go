@@ -9,7 +9,6 @@ import (
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
-	"keybridge/internal/llm"
 	"keybridge/internal/wire"
 	"keybridge/keypool"
 	"keybridge/keypool/verdict"
@@ -20,8 +19,7 @@ var errUpstream = errors.New("the upstream reported an error in its answer")
 // converse runs the turns of a conversation, each its own call over the pool, until
 // one asks for no central tool. Without tools that is the first.
 func (x *exchange) converse(pool *keypool.Pool, want keypool.Want) {
-	mine, f := x.offer()
-	if f != nil {
+	if f := x.equip(); f != nil {
 		x.refuse(f)
 		return
 	}
@@ -30,8 +28,7 @@ func (x *exchange) converse(pool *keypool.Pool, want keypool.Want) {
 			x.conclude(err)
 			return
 		}
-		want.Begins = false
-		turn, f := x.relay()
+		f := x.relay()
 		if x.gone() {
 			return
 		}
@@ -39,77 +36,22 @@ func (x *exchange) converse(pool *keypool.Pool, want keypool.Want) {
 			x.refuse(f)
 			return
 		}
-		calls := callsOf(turn, mine)
-		last := len(calls) == 0 || x.record.Err != nil
-		x.endTurn(turn, last)
-		if last {
+		again, f := x.goOn(&want)
+		switch {
+		case x.gone():
+			return
+		case f != nil:
+			x.refuse(f)
+			return
+		case !again:
 			x.out.end()
 			return
 		}
-		if x.body, f = x.followUp(turn, calls); f != nil {
-			x.refuse(f)
-			return
-		}
 	}
-}
-
-// offer adds the central tools to the request, if the caller gets any and the API
-// can carry them. It returns which tool names are the gateway's.
-func (x *exchange) offer() (mine func(string) bool, _ *fault.Error) {
-	tooler, ok := x.dialect.(dialect.Tooler)
-	if !ok || x.g.o.Tools == nil {
-		return nil, nil
-	}
-	defs := x.g.o.Tools.Defs(x.record.Principal)
-	if len(defs) == 0 {
-		return nil, nil
-	}
-	body, err := tooler.Inject(x.body, defs)
-	if err != nil {
-		return nil, asFault(err)
-	}
-	names := make(map[string]bool, len(defs))
-	for _, d := range defs {
-		names[d.Name] = true
-	}
-	mine = func(name string) bool { return names[name] }
-	x.body, x.tooler, x.out.splice = body, tooler, tooler.Splice(mine)
-	return mine, nil
-}
-
-func callsOf(turn llm.Turn, mine func(string) bool) []llm.ToolCall {
-	if mine == nil {
-		return nil
-	}
-	var calls []llm.ToolCall
-	for _, c := range turn.Calls {
-		if mine(c.Name) {
-			calls = append(calls, c)
-		}
-	}
-	return calls
-}
-
-func (x *exchange) endTurn(turn llm.Turn, last bool) {
-	if x.out.splice == nil {
-		return
-	}
-	for _, ev := range x.out.splice.End(turn, last) {
-		x.out.write(ev.Raw)
-	}
-}
-
-func (x *exchange) followUp(turn llm.Turn, calls []llm.ToolCall) ([]byte, *fault.Error) {
-	x.out.flush()
-	body, err := x.tooler.FollowUp(x.body, turn, x.g.o.Tools.Call(x.r.Context(), calls))
-	if err != nil {
-		return nil, asFault(err)
-	}
-	return body, nil
 }
 
 // relay gives the rest of a committed answer to the client.
-func (x *exchange) relay() (llm.Turn, *fault.Error) {
+func (x *exchange) relay() *fault.Error {
 	f := x.flow
 	defer func() {
 		f.reader.Release()
@@ -134,9 +76,9 @@ func (x *exchange) relay() (llm.Turn, *fault.Error) {
 	switch {
 	case told && f.streamed(),
 		(turn.Complete || x.record.Err != nil) && errors.Is(err, io.EOF):
-		return turn, nil
+		return nil
 	}
-	return turn, cutOff(f, err)
+	return cutOff(f, err)
 }
 
 // cutOff is what the client is told of an answer that broke after its commit.

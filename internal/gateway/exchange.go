@@ -42,9 +42,9 @@ type exchange struct {
 	source patient          // reads the client's body
 	flow   *flow            // the last answer that was committed
 	unkept bool             // the provider is asked not to keep the answer
-	tooler dialect.Tooler
-	opened []opened // what the attempts left open
-	abort  bool     // the started answer must not look complete
+	loop   *loop            // nil: no central tools
+	opened []opened         // what the attempts left open
+	abort  bool             // the started answer must not look complete
 
 	// Most exchanges need one of each.
 	attempts [1]ledger.Attempt
@@ -140,7 +140,7 @@ func (x *exchange) refuse(f *fault.Error) {
 func (x *exchange) breakOff(f *fault.Error) {
 	if x.flow != nil {
 		if ev := x.flow.observer.Break(f); len(ev.Raw) > 0 && x.flow.streamed() {
-			x.out.write(ev.Raw)
+			x.out.forward(ev)
 			x.out.end()
 			return
 		}

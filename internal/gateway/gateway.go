@@ -28,6 +28,9 @@ type Snapshot struct {
 	Targets []*Target // by route.Match.Index
 	Limits  Limits
 	Stream  Stream
+	// Tools may be nil: then every conversation has one turn.
+	Tools Tools
+	Loop  Loop
 	// AttemptsHeader tells clients how often their request was sent upstream.
 	AttemptsHeader bool
 	// Dialects by API; Opaque ones by the family whose errors they use are derived.
@@ -68,10 +71,21 @@ type Stream struct {
 	IdleTimeout       time.Duration // silence of the upstream after its head that breaks the answer; 0: never
 }
 
-// Tools offers central tools to a conversation and runs them.
+// Tools offers central tools to callers. It is safe for concurrent use.
 type Tools interface {
-	Defs(ledger.Principal) []llm.ToolDef
-	Call(ctx context.Context, calls []llm.ToolCall) []llm.ToolResult
+	// Of lists what the caller is offered now, always in the same order.
+	Of(ledger.Principal) []llm.ToolDef
+	// Call runs one call that the model made of a tool that Of has listed for the caller.
+	// Whatever goes wrong is in the result, for the model to read, and in the use, which
+	// lacks only its turn.
+	Call(context.Context, ledger.Principal, llm.ToolCall) (llm.ToolResult, ledger.ToolUse)
+}
+
+// Loop bounds the turns that central tools may cause.
+type Loop struct {
+	MaxTurns int           // turns of one exchange in which tools are run
+	MaxCalls int           // calls that are run of one turn; the others are refused
+	MaxTime  time.Duration // that all calls of one exchange may take together
 }
 
 // Options are what a Gateway is made of.
@@ -81,15 +95,16 @@ type Options struct {
 	Client   *upstream.Client
 	Ledger   ledger.Listener
 	Logger   *slog.Logger
-	// Tools may be nil: then every conversation has one turn.
-	Tools Tools
 }
 
 // Gateway is the data path's http.Handler.
-type Gateway struct{ o Options }
+type Gateway struct {
+	o      Options
+	hidden hidden
+}
 
 // New makes a Gateway.
-func New(o Options) *Gateway { return &Gateway{o} }
+func New(o Options) *Gateway { return &Gateway{o: o} }
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {

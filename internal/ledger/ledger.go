@@ -57,6 +57,10 @@ type Exchange struct {
 
 	Attempts []Attempt
 	Turns    []llm.Turn
+	// Tools are the calls of the gateway's own tools, in the order in which they ended;
+	// Loop is how many turns the tool loop made, 0 if no tools were offered.
+	Tools []ToolUse
+	Loop  int
 	// Decisions are why it went the way it did, in order. Eventful says that they
 	// tell more than one key which served at once; Undecided, how many found no room.
 	Decisions []Decision
@@ -80,6 +84,32 @@ type Attempt struct {
 	Action   string        // the verdict's action
 	Reason   string        // the verdict's reason, "" for success
 }
+
+// ToolUse is one call of a tool of the gateway's own.
+type ToolUse struct {
+	Server   string // the operator's name of the server
+	Tool     string // as the server calls it
+	Turn     int    // of the exchange, from 0
+	Start    time.Time
+	Duration time.Duration
+	Outcome  ToolOutcome
+	Size     int   // of the result, in bytes, as the server sent it
+	Err      error // why it failed, for the log; nil if it did not
+}
+
+// ToolOutcome is how a call of a tool ended: one of a closed set.
+type ToolOutcome string
+
+// The outcomes of tool calls.
+const (
+	ToolOK          ToolOutcome = "ok"
+	ToolFailed      ToolOutcome = "tool_error"  // the tool itself says so
+	ToolRefused     ToolOutcome = "refused"     // not made: beyond a limit, or its arguments are no JSON object
+	ToolTimeout     ToolOutcome = "timeout"     // of the call, or of the exchange's tools in all
+	ToolUnavailable ToolOutcome = "unavailable" // the server cannot be reached, or broke off
+	ToolInvalid     ToolOutcome = "invalid"     // the server's answer is not MCP, or the server refused the call
+	ToolCancelled   ToolOutcome = "cancelled"   // the client went away
+)
 
 // Decision is one choice that was made about an exchange: a key passed over, handed
 // out or judged, a wait, a session kept or moved, an end. Its words are of closed sets.

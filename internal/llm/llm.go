@@ -52,8 +52,15 @@ type ToolCall struct {
 // ToolResult answers one ToolCall.
 type ToolResult struct {
 	CallID  string
-	Content []byte
+	Parts   []Part // none: the tool has said nothing
 	IsError bool
+}
+
+// Part is a piece of a tool's result: a text, or, if MIME is set, an image.
+type Part struct {
+	Text string
+	MIME string // image/png, image/jpeg, image/gif or image/webp
+	Data string // the image in base64, as JSON carries it
 }
 
 // ToolDef describes a tool to be offered to the model.

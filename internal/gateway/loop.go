@@ -1,0 +1,161 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/fault"
+	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
+	"keybridge/keypool"
+)
+
+// loop is an exchange's conversation with the gateway's own tools.
+type loop struct {
+	tooler dialect.Tooler
+	splice dialect.Splicer
+	steps  []dialect.Step // the turns so far, each with what the tools returned
+	spent  time.Duration  // by calls, one turn after the other
+	final  bool           // the model has been asked for no more calls
+}
+
+// equip puts back what the client has not seen of earlier turns, and offers the
+// caller's central tools, if the API can carry them.
+func (x *exchange) equip() *fault.Error {
+	tooler, ok := x.dialect.(dialect.Tooler)
+	if !ok || x.s.Tools == nil || x.byok() || x.upload != nil {
+		return nil
+	}
+	body := x.body
+	if r, ok := x.dialect.(dialect.Recaller); ok && x.g.hidden.knows(x.record.Principal.Name) {
+		var err error
+		if body, err = r.Recall(body, x.recall); err != nil {
+			return asFault(err)
+		}
+	}
+	x.setBody(body)
+	defs := x.s.Tools.Of(x.record.Principal)
+	if len(defs) == 0 {
+		return nil
+	}
+	body, added, err := tooler.Inject(body, defs)
+	if err != nil {
+		return asFault(err)
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	mine := make(map[string]bool, len(added))
+	for _, name := range added {
+		mine[name] = true
+	}
+	x.setBody(body)
+	x.loop = &loop{tooler: tooler, splice: tooler.Splice(func(name string) bool { return mine[name] })}
+	x.out.splice = x.loop.splice
+	return nil
+}
+
+// setBody replaces the request's body by an edited one.
+func (x *exchange) setBody(body []byte) {
+	if len(body) > 0 && len(x.body) > 0 && &body[0] == &x.body[0] {
+		return
+	}
+	x.body, x.buffer = body, nil
+}
+
+// goOn ends a turn: with the request of the next one, if the model has called central
+// tools, else with the end of the answer.
+func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
+	l := x.loop
+	if l == nil || x.out.splice == nil {
+		return false, nil
+	}
+	said := l.splice.Said()
+	if x.record.Err != nil || len(said.Mine) == 0 || said.Cut || l.final {
+		x.finishLoop(said)
+		return false, nil
+	}
+	x.out.flush() // the client has what the model said before the tools run
+	step := dialect.Step{Said: said, Results: x.run(said.Mine)}
+	l.steps = append(l.steps, step)
+	if x.gone() {
+		return false, nil
+	}
+	if len(said.Others) > 0 {
+		x.finishLoop(said)
+		return false, nil
+	}
+	x.tell(false)
+	l.final = len(l.steps) >= x.s.Loop.MaxTurns || l.spent >= x.s.Loop.MaxTime
+	body, err := l.tooler.FollowUp(x.body, step, l.final)
+	if err != nil {
+		return false, asFault(err)
+	}
+	x.setBody(body)
+	want.Begins = false
+	want.Sealed = want.Sealed || said.Sealed
+	if said.Bound {
+		want.Pins = append(want.Pins[:len(want.Pins):len(want.Pins)], said.ID)
+	}
+	return true, nil
+}
+
+// finishLoop ends the answer. What the client has not seen is kept, if it will come
+// back with the results of its own tools.
+func (x *exchange) finishLoop(said dialect.Said) {
+	x.tell(true)
+	if len(said.Others) == 0 || said.Cut || x.record.Err != nil || len(x.loop.steps) == 0 {
+		return
+	}
+	steps := x.loop.steps
+	if len(said.Mine) == 0 {
+		steps = append(steps, dialect.Step{Said: said})
+	}
+	x.g.hidden.keep(x.record.Principal.Name, &dialect.Hidden{Steps: steps, Shown: steps[0].Said.ID}, time.Now())
+}
+
+// tell gives the client what ends a turn, or the answer.
+func (x *exchange) tell(last bool) {
+	x.record.Loop++
+	for _, ev := range x.loop.splice.End(last) {
+		x.out.write(ev.Raw)
+	}
+}
+
+func (x *exchange) recall(id string) *dialect.Hidden {
+	return x.g.hidden.find(x.record.Principal.Name, id, time.Now())
+}
+
+// run makes the calls of one turn, side by side, and returns their results in order.
+func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
+	l, began := x.loop, time.Now()
+	ctx, cancel := context.WithTimeout(x.r.Context(), max(0, x.s.Loop.MaxTime-l.spent))
+	defer cancel()
+	results, uses := make([]llm.ToolResult, len(calls)), make([]ledger.ToolUse, len(calls))
+	var running sync.WaitGroup
+	for i, c := range calls {
+		if i >= x.s.Loop.MaxCalls {
+			results[i], uses[i] = refusedCall(c, began)
+			continue
+		}
+		running.Go(func() { results[i], uses[i] = x.s.Tools.Call(ctx, x.record.Principal, c) })
+	}
+	running.Wait()
+	l.spent += time.Since(began)
+	for i := range uses {
+		uses[i].Turn = len(l.steps)
+		if uses[i].Outcome == ledger.ToolTimeout && x.r.Context().Err() != nil {
+			uses[i].Outcome = ledger.ToolCancelled
+		}
+	}
+	x.record.Tools = append(x.record.Tools, uses...)
+	return results
+}
+
+// refusedCall answers a call beyond what is run of one turn.
+func refusedCall(c llm.ToolCall, now time.Time) (llm.ToolResult, ledger.ToolUse) {
+	return llm.ToolResult{CallID: c.ID, IsError: true, Parts: []llm.Part{{Text: "Not run: too many calls at once. Call the tool again in the next turn, with fewer calls beside it."}}},
+		ledger.ToolUse{Tool: c.Name, Start: now, Outcome: ledger.ToolRefused}
+}
