@@ -91,9 +91,9 @@ func (x *exchange) serve() {
 		}
 		return
 	}
-	peeked, err := x.dialect.Peek(x.body)
-	if err != nil {
-		x.refuse(asFault(err))
+	peeked, f := x.peek()
+	if f != nil {
+		x.refuse(f)
 		return
 	}
 	x.record.Model, x.record.Stream = peeked.Model, peeked.Stream
@@ -104,6 +104,23 @@ func (x *exchange) serve() {
 	}
 	x.unkept = peeked.Unkept
 	x.converse(pool, x.want(pool, &peeked))
+}
+
+// peek looks into the request, as it is once what the client has not seen of earlier
+// turns is put back.
+func (x *exchange) peek() (dialect.Peeked, *fault.Error) {
+	peeked, err := x.dialect.Peek(x.body)
+	if err != nil {
+		return peeked, asFault(err)
+	}
+	changed, f := x.remember()
+	if f == nil && changed {
+		peeked, err = x.dialect.Peek(x.body)
+	}
+	if err != nil {
+		f = asFault(err)
+	}
+	return peeked, f
 }
 
 // refuse answers with an error of the gateway, in the caller's dialect: an HTTP

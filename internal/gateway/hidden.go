@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,11 +47,11 @@ func (h *hidden) knows(caller string) bool {
 func (h *hidden) keep(caller string, what *dialect.Hidden, now time.Time) {
 	last := what.Steps[len(what.Steps)-1].Said
 	item := &hiddenItem{caller: caller, what: what, used: now}
-	if what.Shown != "" {
-		item.ids = append(item.ids, what.Shown)
+	for _, id := range []string{what.Shown, last.ID} {
+		item.name(id)
 	}
-	for _, c := range last.Others {
-		item.ids = append(item.ids, c.ID)
+	for i := range last.Others {
+		item.name(last.Others[i].ID)
 	}
 	for i := range what.Steps {
 		item.size += what.Steps[i].Size()
@@ -99,6 +100,13 @@ func (h *hidden) find(caller, id string, now time.Time) *dialect.Hidden {
 	item.used = now
 	h.order.MoveToFront(el)
 	return item.what
+}
+
+// name makes the item known by an id.
+func (i *hiddenItem) name(id string) {
+	if id != "" && !slices.Contains(i.ids, id) {
+		i.ids = append(i.ids, id)
+	}
 }
 
 func (h *hidden) drop(el *list.Element) {

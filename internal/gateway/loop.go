@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"keybridge/internal/fault"
 	"keybridge/internal/ledger"
 	"keybridge/internal/llm"
+	"keybridge/internal/route"
 	"keybridge/keypool"
 )
 
@@ -21,26 +23,31 @@ type loop struct {
 	final  bool           // the model has been asked for no more calls
 }
 
-// equip puts back what the client has not seen of earlier turns, and offers the
-// caller's central tools, if the API can carry them.
+// remember puts back what the client has not seen of earlier turns. It says whether
+// there was any.
+func (x *exchange) remember() (changed bool, _ *fault.Error) {
+	r, ok := x.dialect.(dialect.Recaller)
+	if !ok || !x.g.hidden.knows(x.caller()) {
+		return false, nil
+	}
+	body, err := r.Recall(x.body, x.recall)
+	if err != nil {
+		return false, asFault(err)
+	}
+	return x.setBody(body), nil
+}
+
+// equip offers the caller's central tools, if the API can carry them.
 func (x *exchange) equip() *fault.Error {
 	tooler, ok := x.dialect.(dialect.Tooler)
-	if !ok || x.s.Tools == nil || x.byok() || x.upload != nil {
+	if !ok || x.s.Tools == nil {
 		return nil
 	}
-	body := x.body
-	if r, ok := x.dialect.(dialect.Recaller); ok && x.g.hidden.knows(x.record.Principal.Name) {
-		var err error
-		if body, err = r.Recall(body, x.recall); err != nil {
-			return asFault(err)
-		}
-	}
-	x.setBody(body)
 	defs := x.s.Tools.Of(x.record.Principal)
 	if len(defs) == 0 {
 		return nil
 	}
-	body, added, err := tooler.Inject(body, defs)
+	body, added, err := tooler.Inject(x.body, defs)
 	if err != nil {
 		return asFault(err)
 	}
@@ -57,12 +64,13 @@ func (x *exchange) equip() *fault.Error {
 	return nil
 }
 
-// setBody replaces the request's body by an edited one.
-func (x *exchange) setBody(body []byte) {
-	if len(body) > 0 && len(x.body) > 0 && &body[0] == &x.body[0] {
-		return
+// setBody replaces the request's body, if it was edited.
+func (x *exchange) setBody(body []byte) (changed bool) {
+	if len(body) == len(x.body) && (len(body) == 0 || &body[0] == &x.body[0]) {
+		return false
 	}
 	x.body, x.buffer = body, nil
+	return true
 }
 
 // goOn ends a turn: with the request of the next one, if the model has called central
@@ -103,17 +111,17 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 }
 
 // finishLoop ends the answer. What the client has not seen is kept, if it will come
-// back with the results of its own tools.
+// back to it: with the results of its own tools, or to the answer's id.
 func (x *exchange) finishLoop(said dialect.Said) {
 	x.tell(true)
-	if len(said.Others) == 0 || said.Cut || x.record.Err != nil || len(x.loop.steps) == 0 {
+	l := x.loop
+	if len(l.steps) == 0 || said.Cut || x.record.Err != nil || len(said.Others) == 0 && x.match.API != route.Responses {
 		return
 	}
-	steps := x.loop.steps
-	if len(said.Mine) == 0 {
-		steps = append(steps, dialect.Step{Said: said})
+	if len(said.Mine) == 0 || l.final {
+		l.steps = append(l.steps, dialect.Step{Said: said})
 	}
-	x.g.hidden.keep(x.record.Principal.Name, &dialect.Hidden{Steps: steps, Shown: steps[0].Said.ID}, time.Now())
+	x.g.hidden.keep(x.caller(), &dialect.Hidden{Steps: l.steps, Shown: l.steps[0].Said.ID}, time.Now())
 }
 
 // tell gives the client what ends a turn, or the answer.
@@ -124,8 +132,17 @@ func (x *exchange) tell(last bool) {
 	}
 }
 
+// caller tells those apart who have a token or a key of their own.
+func (x *exchange) caller() string {
+	if !x.byok() {
+		return x.record.Principal.Name
+	}
+	sum := sha256.Sum256([]byte(x.record.Principal.Secret))
+	return x.record.Principal.Name + "/" + string(sum[:])
+}
+
 func (x *exchange) recall(id string) *dialect.Hidden {
-	return x.g.hidden.find(x.record.Principal.Name, id, time.Now())
+	return x.g.hidden.find(x.caller(), id, time.Now())
 }
 
 // run makes the calls of one turn, side by side, and returns their results in order.

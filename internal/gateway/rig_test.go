@@ -136,7 +136,7 @@ func newRig(t *testing.T, s setup) *rig {
 	r.snapshot = r.build(s)
 	g := gateway.New(gateway.Options{
 		Snapshot: func() *gateway.Snapshot { return r.snapshot }, Client: client, Ledger: r,
-		Logger: slog.New(slog.NewTextHandler(r.logs, nil)), Tools: s.tools,
+		Logger: slog.New(slog.NewTextHandler(r.logs, nil)),
 	})
 	down, toGateway := r.listen(s.tcp)
 	if s.writes != nil {
@@ -186,6 +186,7 @@ func (r *rig) build(s setup) *gateway.Snapshot {
 	snapshot := &gateway.Snapshot{
 		Gate: auth.New(s.tokens), Limits: s.limits, Stream: s.stream,
 		Chat: s.chat, Responses: responses.New(), Messages: s.msgs,
+		Tools: s.tools, Loop: gateway.Loop{MaxTurns: 4, MaxCalls: 3, MaxTime: 10 * time.Minute},
 	}
 	m, err := keypool.NewMetrics(r.registry, func() []*keypool.Pool { return snapshot.KeyPools() })
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,34 +27,21 @@ import (
 // before the last one say is not shown.
 type looped struct{ dialect.Dialect }
 
-func (looped) Inject(body []byte, _ []llm.ToolDef) ([]byte, error) { return body, nil }
+func (looped) Inject(body []byte, defs []llm.ToolDef) ([]byte, []string, error) {
+	return body, []string{defs[0].Name}, nil
+}
 
 func (looped) Splice(func(string) bool) dialect.Splicer { return &splicer{} }
 
-func (looped) FollowUp(body []byte, turn llm.Turn, results []llm.ToolResult) ([]byte, error) {
-	said := fmt.Sprintf(`"messages":[%q]`, results[0].CallID+"="+string(results[0].Content))
-	return bytes.Replace(body, []byte(`"messages":[]`), []byte(said), 1), nil
-}
-
-func (l looped) Observe() dialect.Observer { return &callObserver{Observer: l.Dialect.Observe()} }
-
-// callObserver finds the calls in any API's answer.
-type callObserver struct {
-	dialect.Observer
-	calls bool
-}
-
-func (o *callObserver) Event(e wire.Event) dialect.Kind {
-	o.calls = o.calls || bytes.Contains(e.Data, []byte("CALL"))
-	return o.Observer.Event(e)
-}
-
-func (o *callObserver) Turn() llm.Turn {
-	t := o.Observer.Turn()
-	if o.calls {
-		t.Calls = []llm.ToolCall{{ID: "call_1", Name: "clock"}, {ID: "call_2", Name: "the client's own"}}
+func (looped) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error) {
+	var said strings.Builder
+	for i, r := range s.Results {
+		fmt.Fprintf(&said, "%s=%s;", s.Said.Mine[i].ID, r.Parts[0].Text)
 	}
-	return t
+	if final {
+		said.WriteString("final;")
+	}
+	return bytes.Replace(body, []byte(`"messages":[`), fmt.Appendf(nil, `"messages":[%q`, said.String()), 1), nil
 }
 
 // splicer passes a stream's events on as they come, but for the end of a turn
@@ -61,9 +49,16 @@ func (o *callObserver) Turn() llm.Turn {
 type splicer struct {
 	turns int
 	ends  []byte
+	said  dialect.Said
 }
 
 func (s *splicer) Event(e wire.Event) []wire.Event {
+	for i := range bytes.Count(e.Data, []byte("CALL")) {
+		s.said.Mine = append(s.said.Mine, llm.ToolCall{ID: fmt.Sprint("call_", i+1), Name: "clock"})
+	}
+	if bytes.Contains(e.Data, []byte("CLIENT")) {
+		s.said.Others = []llm.ToolCall{{ID: "theirs", Name: "edit"}}
+	}
 	kind := dialect.TypeOf(e)
 	switch {
 	case dialect.IsBody(e), kind == "message_stop", bytes.HasPrefix(e.Data, []byte("[DONE]")):
@@ -75,8 +70,11 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 	return []wire.Event{e}
 }
 
-func (s *splicer) End(_ llm.Turn, last bool) []wire.Event {
+func (s *splicer) Said() dialect.Said { return s.said }
+
+func (s *splicer) End(last bool) []wire.Event {
 	s.turns++
+	s.said = dialect.Said{}
 	if !last {
 		return nil
 	}
@@ -84,18 +82,24 @@ func (s *splicer) End(_ llm.Turn, last bool) []wire.Event {
 }
 
 type tools struct {
+	mu     sync.Mutex
 	called []llm.ToolCall
 	call   func(ctx context.Context)
 }
 
-func (*tools) Defs(ledger.Principal) []llm.ToolDef { return []llm.ToolDef{{Name: "clock"}} }
+func (*tools) Of(ledger.Principal) []llm.ToolDef { return []llm.ToolDef{{Name: "clock"}} }
 
-func (t *tools) Call(ctx context.Context, calls []llm.ToolCall) []llm.ToolResult {
-	t.called = append(t.called, calls...)
+func (t *tools) Call(ctx context.Context, _ ledger.Principal, c llm.ToolCall) (llm.ToolResult, ledger.ToolUse) {
+	t.mu.Lock()
+	t.called = append(t.called, c)
+	t.mu.Unlock()
+	use := ledger.ToolUse{Server: "here", Tool: "clock", Outcome: ledger.ToolOK}
 	if t.call != nil {
-		t.call(ctx)
+		if t.call(ctx); ctx.Err() != nil {
+			use.Outcome = ledger.ToolTimeout
+		}
 	}
-	return []llm.ToolResult{{CallID: calls[0].ID, Content: []byte("noon")}}
+	return llm.ToolResult{CallID: c.ID, Parts: []llm.Part{{Text: "noon"}}}, use
 }
 
 // api is one bridged API in the two-turn tests.
@@ -205,7 +209,7 @@ func TestTwoTurnsOnOneKey(t *testing.T) {
 		diff(t, "body", a.told(streaming, "CALL", "noon"), got.Body)
 		diff(t, "keys", []string{"k0", "k0"}, r.asked())
 		diff(t, "calls of tools", []llm.ToolCall{{ID: "call_1", Name: "clock"}}, kit.called)
-		if second := r.seen()[1].Body; !strings.Contains(second, `"messages":["call_1=noon"]`) {
+		if second := r.seen()[1].Body; !strings.Contains(second, `"messages":["call_1=noon;"]`) {
 			t.Errorf("the second turn was asked %s", second)
 		}
 		e := r.ended()

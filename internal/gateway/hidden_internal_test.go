@@ -1,0 +1,63 @@
+package gateway
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/llm"
+)
+
+func mixed(shown, call string, size int) *dialect.Hidden {
+	return &dialect.Hidden{Shown: shown, Steps: []dialect.Step{{Said: dialect.Said{ID: shown, Raw: make([]byte, size), Others: []llm.ToolCall{{ID: call}}}}}}
+}
+
+func TestHiddenIsBounded(t *testing.T) {
+	var h hidden
+	now := time.Now()
+	for i := range mostHidden + 10 {
+		h.keep("a", mixed(fmt.Sprint("m", i), fmt.Sprint("c", i), 10), now)
+	}
+	if n := h.order.Len(); n != mostHidden {
+		t.Errorf("%d are kept, want %d", n, mostHidden)
+	}
+	if h.find("a", "c9", now) != nil || h.find("a", "m9", now) != nil {
+		t.Error("the oldest is still there")
+	}
+	if h.find("a", "c10", now) == nil || h.find("a", "m10", now) == nil {
+		t.Error("one of the newest is gone")
+	}
+	h.keep("b", mixed("big", "big", hiddenBytes-100), now)
+	if h.size > hiddenBytes || h.find("b", "big", now) == nil || !h.knows("a") {
+		t.Errorf("%d bytes are kept, %d exchanges", h.size, h.order.Len())
+	}
+	h.keep("b", mixed("bigger", "bigger", hiddenBytes+1), now)
+	if h.find("b", "bigger", now) != nil {
+		t.Error("one beyond all bounds is kept")
+	}
+}
+
+func TestHiddenIsOfItsCaller(t *testing.T) {
+	var h hidden
+	now := time.Now()
+	h.keep("a", mixed("m", "c", 1), now)
+	h.keep("b", mixed("m", "c", 2), now)
+	if got := h.find("a", "c", now); got == nil || len(got.Steps[0].Said.Raw) != 1 {
+		t.Errorf("a finds %v", got)
+	}
+	if h.find("c", "c", now) != nil || h.knows("c") {
+		t.Error("somebody else finds it")
+	}
+	h.keep("a", mixed("m", "c", 3), now) // the same once more
+	if got := h.find("a", "c", now); len(got.Steps[0].Said.Raw) != 3 || h.calls["a"] != 1 {
+		t.Errorf("a finds %v of %d", got, h.calls["a"])
+	}
+	if h.find("a", "c", now.Add(hiddenFor+1)) != nil || h.knows("a") {
+		t.Error("it outlives its time")
+	}
+	h.find("b", "c", now.Add(hiddenFor+1))
+	if h.size != 0 || len(h.byID) != 0 || len(h.calls) != 0 {
+		t.Errorf("something is left: %d bytes, %d ids, %d callers", h.size, len(h.byID), len(h.calls))
+	}
+}
