@@ -1,0 +1,157 @@
+package dialect
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"strconv"
+
+	"keybridge/internal/wire"
+)
+
+// Quote is s as a JSON string, in which <, > and & stand as they are.
+func Quote(s string) []byte { return marshal(s) }
+
+// Replace returns a copy of whole with other bytes in the place of part, which must
+// be a piece of it, such as a value that Walk, Parts or Member have found.
+func Replace(whole, part, with []byte) []byte {
+	at := cap(whole) - cap(part)
+	return slices.Concat(whole[:at], with, whole[at+len(part):])
+}
+
+// SetMember returns a copy of the object with the named member set: in its place if
+// there is one, else as the last.
+func SetMember(object []byte, name string, value []byte) []byte {
+	if old := Member(object, name); old != nil {
+		return Replace(object, old, value)
+	}
+	return insert(object, '}', slices.Concat(Quote(name), []byte{':'}, value))
+}
+
+// Append returns a copy of the array with elements behind those it has.
+func Append(array []byte, elements ...[]byte) []byte {
+	if len(elements) == 0 {
+		return bytes.Clone(array)
+	}
+	return insert(array, ']', bytes.Join(elements, []byte{','}))
+}
+
+// Array is the array of the elements.
+func Array(elements ...[]byte) []byte {
+	return slices.Concat([]byte{'['}, bytes.Join(elements, []byte{','}), []byte{']'})
+}
+
+// insert puts what right before the bracket that closes value.
+func insert(value []byte, closing byte, what []byte) []byte {
+	at := bytes.LastIndexByte(value, closing)
+	if at < 0 {
+		return bytes.Clone(value)
+	}
+	parts := PartsOf(value)
+	if _, _, some := parts.Next(); some {
+		what = append([]byte{','}, what...)
+	}
+	for at > 0 && skipSpace(value[:at], at-1) == at { // behind the last part, before the space that follows it
+		at--
+	}
+	return slices.Concat(value[:at], what, value[at:])
+}
+
+// deepestSum is how deep usage objects are nested that are added up.
+const deepestSum = 8
+
+// SumUsage adds up two usage objects, the later one second, member by member and as
+// deep as they go: numbers are added, arrays joined, and of what cannot be added the
+// later is kept, unless it is null. What is not an object has nothing to add.
+func SumUsage(a, b []byte) []byte { return sum(a, b, 0) }
+
+func sum(a, b []byte, depth int) []byte {
+	switch {
+	case len(b) == 0 || string(b) == "null":
+		return a
+	case len(a) == 0 || depth == deepestSum:
+		return b
+	case a[0] == '{' && b[0] == '{':
+		return sumObjects(a, b, depth)
+	case a[0] == '[' && b[0] == '[':
+		return join(a, b)
+	case IsNumber(a) && IsNumber(b):
+		return sumNumbers(a, b)
+	}
+	return b
+}
+
+func join(a, b []byte) []byte {
+	var elements [][]byte
+	for parts := PartsOf(b); ; {
+		_, v, ok := parts.Next()
+		if !ok {
+			return Append(a, elements...)
+		}
+		elements = append(elements, v)
+	}
+}
+
+// sumObjects keeps the form of b and puts what only a has behind it.
+func sumObjects(a, b []byte, depth int) []byte {
+	earlier := map[string][]byte{}
+	for parts := PartsOf(a); ; {
+		name, v, ok := parts.Next()
+		if !ok {
+			break
+		}
+		earlier[string(name)] = v
+	}
+	out, done, seen := []byte{}, 0, map[string]bool{}
+	for parts := PartsOf(b); ; {
+		name, v, ok := parts.Next()
+		if !ok {
+			break
+		}
+		at := cap(b) - cap(v)
+		out = append(append(out, b[done:at]...), sum(earlier[string(name)], v, depth+1)...)
+		done, seen[string(name)] = at+len(v), true
+	}
+	out = append(out, b[done:]...)
+	var others [][]byte
+	for parts := PartsOf(a); ; {
+		name, _, ok := parts.Next()
+		switch {
+		case ok && !seen[string(name)]:
+			seen[string(name)] = true
+			others = append(others, slices.Concat(Quote(string(name)), []byte{':'}, earlier[string(name)]))
+		case !ok && len(others) > 0:
+			return insert(out, '}', bytes.Join(others, []byte{','}))
+		case !ok:
+			return out
+		}
+	}
+}
+
+func sumNumbers(a, b []byte) []byte {
+	i, wrongA := strconv.ParseInt(string(a), 10, 64)
+	j, wrongB := strconv.ParseInt(string(b), 10, 64)
+	if wrongA == nil && wrongB == nil && (j < 0 || i <= math.MaxInt64-j) && (j >= 0 || i >= math.MinInt64-j) {
+		return strconv.AppendInt(nil, i+j, 10)
+	}
+	x, wrongA := strconv.ParseFloat(string(a), 64)
+	y, wrongB := strconv.ParseFloat(string(b), 64)
+	if wrongA != nil || wrongB != nil || math.IsInf(x+y, 0) {
+		return b
+	}
+	return strconv.AppendFloat(nil, x+y, 'f', -1, 64)
+}
+
+// WithData returns a copy of the event with other data, edited JSON, in the place of
+// its own. All else of it stays; data that stood on several lines comes on one.
+func WithData(e wire.Event, data []byte) wire.Event {
+	if IsBody(e) {
+		return wire.Event{Raw: data, Data: data}
+	}
+	at := bytes.LastIndex(e.Raw, e.Data)
+	if at < 0 || len(e.Data) == 0 { // it stands on several lines
+		return SSE(e.Name, bytes.ReplaceAll(data, []byte{'\n'}, []byte{' '}), true)
+	}
+	raw := slices.Concat(e.Raw[:at], data, e.Raw[at+len(e.Data):])
+	return wire.Event{Raw: raw, Name: e.Name, Data: raw[at : at+len(data) : at+len(data)]}
+}
