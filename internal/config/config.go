@@ -44,6 +44,7 @@ type Config struct {
 	Limits    Limits
 	Stream    Stream
 	Providers []Provider
+	MCP       MCP
 }
 
 // Token is one static gateway token.
@@ -259,6 +260,7 @@ func defaults(env Env) *Config {
 		Log:     Log{Level: slog.LevelInfo, Format: Text},
 		Limits:  Limits{MaxBody: 32 << 20, MaxUpload: 512 << 20},
 		Stream:  Stream{Hold: 10 * time.Second, HoldBytes: 1 << 20, Ping: 10 * time.Second, IdleTimeout: 5 * time.Minute},
+		MCP:     MCP{Loop: defaultLoop()},
 	}
 }
 

@@ -44,7 +44,7 @@ func (d *decoder) written(at string) bool {
 // section is a mapping with these names and no others.
 func (d *decoder) section(fields ...field) setting {
 	known := make(map[string]field, len(fields))
-	about := &schema{Type: "object", AdditionalProperties: new(bool)}
+	about := &schema{Type: "object", AdditionalProperties: false}
 	for _, f := range fields {
 		known[f.name] = f
 		f.schema.Description = f.about

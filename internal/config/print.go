@@ -22,6 +22,7 @@ type (
 		Limits    printedLimits     `yaml:"limits"`
 		Stream    printedStream     `yaml:"stream"`
 		Providers []printedProvider `yaml:"providers"`
+		MCP       printedMCP        `yaml:"mcp"`
 	}
 	printedLog struct {
 		Level  string `yaml:"level"`
@@ -57,6 +58,30 @@ type (
 		Models       []string `yaml:"models,omitempty"`
 		Weight       int      `yaml:"weight,omitempty"`
 	}
+	printedMCP struct {
+		Servers []printedServer `yaml:"servers"`
+		Loop    printedLoop     `yaml:"loop"`
+	}
+	printedServer struct {
+		Name          string        `yaml:"name"`
+		URL           string        `yaml:"url,omitempty"`
+		Headers       yaml.MapSlice `yaml:"headers,omitempty"`
+		Stdio         bool          `yaml:"stdio,omitempty"`
+		Command       string        `yaml:"command,omitempty"`
+		Args          []string      `yaml:"args,omitempty"`
+		Env           yaml.MapSlice `yaml:"env,omitempty"`
+		Allow         []string      `yaml:"allow,omitempty"`
+		Deny          []string      `yaml:"deny,omitempty"`
+		Timeout       string        `yaml:"timeout"`
+		MaxConcurrent int           `yaml:"max_concurrent"`
+		MaxResult     string        `yaml:"max_result"`
+		Tokens        []string      `yaml:"tokens,omitempty"`
+	}
+	printedLoop struct {
+		MaxTurns int    `yaml:"max_turns"`
+		MaxCalls int    `yaml:"max_calls"`
+		MaxTime  string `yaml:"max_time"`
+	}
 )
 
 // WriteTo writes the effective configuration, every default included, as a file
@@ -91,9 +116,31 @@ func (c *Config) WriteTo(w io.Writer) (int64, error) {
 		}
 		p.Providers = append(p.Providers, out)
 	}
+	p.MCP = c.MCP.printed()
 	text, err := yaml.MarshalWithOptions(p, yaml.IndentSequence(true))
 	if err != nil {
 		return 0, fmt.Errorf("print configuration: %w", err)
 	}
 	return bytes.NewReader(text).WriteTo(w)
+}
+
+func (m MCP) printed() printedMCP {
+	out := printedMCP{
+		Servers: []printedServer{},
+		Loop:    printedLoop{m.Loop.MaxTurns, m.Loop.MaxCalls, durationText(m.Loop.MaxTime)},
+	}
+	for _, s := range m.Servers {
+		out.Servers = append(out.Servers, printedServer{
+			Name: s.Name, URL: s.URL, Headers: printedNames(s.Headers), Stdio: s.Command != "", Command: s.Command, Args: s.Args, Env: printedNames(s.Env),
+			Allow: s.Allow, Deny: s.Deny, Timeout: durationText(s.Timeout), MaxConcurrent: s.MaxConcurrent, MaxResult: sizeText(s.MaxResult), Tokens: s.Tokens,
+		})
+	}
+	return out
+}
+
+func printedNames(list []Named) (out yaml.MapSlice) {
+	for _, n := range list {
+		out = append(out, yaml.MapItem{Key: n.Name, Value: n.Source})
+	}
+	return out
 }

@@ -71,7 +71,7 @@ type schema struct {
 	Title                string     `json:"title,omitempty"`
 	Description          string     `json:"description,omitempty"`
 	Type                 any        `json:"type,omitempty"` // a word or several
-	Const                string     `json:"const,omitempty"`
+	Const                any        `json:"const,omitempty"`
 	Enum                 []string   `json:"enum,omitempty"`
 	Pattern              string     `json:"pattern,omitempty"`
 	MinLength            int        `json:"minLength,omitempty"`
@@ -83,7 +83,8 @@ type schema struct {
 	MinItems             int        `json:"minItems,omitempty"`
 	UniqueItems          bool       `json:"uniqueItems,omitempty"`
 	Properties           properties `json:"properties,omitempty"`
-	AdditionalProperties *bool      `json:"additionalProperties,omitempty"`
+	PropertyNames        *schema    `json:"propertyNames,omitempty"`
+	AdditionalProperties any        `json:"additionalProperties,omitempty"` // false or a schema
 	Required             []string   `json:"required,omitempty"`
 	AnyOf                []*schema  `json:"anyOf,omitempty"`
 	AllOf                []*schema  `json:"allOf,omitempty"`

@@ -84,13 +84,22 @@ func TestSchemaGood(t *testing.T) {
 // beyond is what only the decoder sees of the bad files: it looks secrets up and
 // compares settings with each other.
 var beyond = map[string][]string{
-	"admin-token":            {"admin_token"},             // a token of clients
-	"bad-id":                 {"providers[0].keys[3].id"}, // holds its secret
-	"bare-secret":            {"providers[0].keys[3]"},    // a name that looks like a secret
-	"base-url":               {"providers[8].base_url"},   // dots in another encoding
-	"doubled-id":             {"providers[0].keys[1].id"},
-	"doubled-secret":         {"providers[0].keys[1]"},
-	"many":                   {"providers[0].keys[0]"},
+	"admin-token":       {"admin_token"},             // a token of clients
+	"bad-id":            {"providers[0].keys[3].id"}, // holds its secret
+	"bare-secret":       {"providers[0].keys[3]"},    // a name that looks like a secret
+	"base-url":          {"providers[8].base_url"},   // dots in another encoding
+	"doubled-id":        {"providers[0].keys[1].id"},
+	"doubled-secret":    {"providers[0].keys[1]"},
+	"many":              {"providers[0].keys[0]"},
+	"mcp-gateway-token": {"mcp.servers[0].headers.Authorization", "mcp.servers[0].headers.X-Other", "mcp.servers[0].headers.X-Admin", "mcp.servers[1].env.B"},
+	"mcp-header": { // the validator does not say where a name is that it refuses
+		"mcp.servers[0].headers.X-Unset", "mcp.servers[0].headers", "mcp.servers[0].headers", "mcp.servers[0].headers", "mcp.servers[0].headers",
+		"mcp.servers[0].headers.***", "mcp.servers[1].env", "mcp.servers[1].env",
+	},
+	"mcp-no-tokens":          {"mcp.servers[0].tokens[0]"},
+	"mcp-server-name":        {"mcp.servers[7].name"}, // another one's
+	"mcp-unknown-token":      {"mcp.servers[0].tokens[1]", "mcp.servers[0].tokens[2]", "mcp.servers[0].tokens[3]", "mcp.servers[0].tokens[4]"},
+	"mcp-unread-token":       {"tokens[0]"},
 	"missing-file":           {"providers[0].keys[0]", "providers[0].keys[1]"},
 	"provider-name":          {"providers[8].name"}, // another one's
 	"same-port":              {"listen"},
@@ -173,6 +182,8 @@ func TestSchemaDocumented(t *testing.T) {
 		"At the top": "properties", "`log`": "properties.log.properties", "`limits`": "properties.limits.properties",
 		"`stream`": "properties.stream.properties", "`providers`": "properties.providers.items.properties",
 		"`keys`": "properties.providers.items.properties.keys.items.anyOf.1.properties",
+		"`mcp`":  "properties.mcp.properties", "`mcp.servers`": "properties.mcp.properties.servers.items.properties",
+		"`mcp.loop`": "properties.mcp.properties.loop.properties",
 	} {
 		_, section, _ := strings.Cut(page, "\n### "+heading+"\n")
 		section, _, _ = strings.Cut(section, "\n### ")

@@ -27,6 +27,7 @@ func (d *decoder) config(root ast.Node) *Config {
 	d.checkLimits(c)
 	d.uniqueTokens(c)
 	d.checkProviders(c.Providers)
+	d.checkServers(c)
 	if _, ok := root.(ast.MapNode); (ok || root == nil) && !d.written("providers") {
 		d.report("", "no providers: add one under providers")
 	}
@@ -58,6 +59,7 @@ func (d *decoder) settings(c *Config, level, data *string) setting {
 			field{"idle_timeout", "How long an upstream may be silent once its answer has begun. 0s: for ever.", d.duration(&c.Stream.IdleTimeout)},
 		)},
 		field{"providers", "One block for each provider account pool. The short addresses /v1 and / belong to the first enabled provider of each API.", d.providers(&c.Providers)},
+		field{"mcp", "The central tools that the gateway adds to conversations, and runs.", d.mcp(&c.MCP)},
 	)
 	// A file without providers is told so even if it is empty, see config.
 	all.schema.Required = []string{"providers"}
