@@ -60,6 +60,7 @@ type Metrics struct {
 	// flights outlives the providers: what has been counted in must be counted out,
 	// whatever is configured by then.
 	flights map[flight]*atomic.Int64
+	tools   tools
 }
 
 // provider holds the bound series of one provider.
@@ -106,6 +107,7 @@ func New(reg prometheus.Registerer) *Metrics {
 		}),
 		providers: make(map[string]*provider),
 		flights:   make(map[flight]*atomic.Int64),
+		tools:     newTools(reg),
 	}
 	reg.MustRegister(m.interceptions, m.duration, m.firstEvent, m.passthrough, m.attempts, m.tokens, m.reloadOK, m.reloadTime, present{m})
 	return m
@@ -184,6 +186,7 @@ func (m *Metrics) Attempted(e *ledger.Exchange, a *ledger.Attempt) {
 
 // Finished implements ledger.Listener.
 func (m *Metrics) Finished(e *ledger.Exchange) {
+	m.looped(e)
 	model := family(e.Model)
 	if u := e.Usage(); u.Total() > 0 {
 		if series, ok := bound(m, e.Provider, model, tokenSeries, (*Metrics).bindTokens); ok {

@@ -311,6 +311,8 @@ func TestLint(t *testing.T) {
 	serve(m, e)
 	serve(m, &ledger.Exchange{Provider: "openai", Route: "/v1/models", Method: "GET", HTTPStatus: 200})
 	m.Reloaded(true, start)
+	m.SetServers([]string{"tickets"})
+	RegisterServers(prometheus.WrapRegistererWithPrefix("keybridge_", reg), func() []Server { return []Server{{Name: "tickets"}} })
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {
 		t.Fatal(err)
@@ -322,8 +324,8 @@ func TestLint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 10 {
-		t.Errorf("%d families were linted, want all 10", len(families))
+	if len(families) != 15 {
+		t.Errorf("%d families were linted, want all 15", len(families))
 	}
 }
 
@@ -332,6 +334,8 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	e := chat("openai", "gpt-4o-mini-2024-07-18")
 	e.Turns = []llm.Turn{{Usage: llm.Usage{Input: 1, Output: 1}}}
 	e.Attempts = []ledger.Attempt{{Status: 200}}
+	m.SetServers([]string{"tickets"})
+	e.Tools, e.Loop = []ledger.ToolUse{{Server: "tickets", Outcome: ledger.ToolOK}}, 2
 	serve(m, e)
 	if n := testing.AllocsPerRun(200, func() { serve(m, e) }); n != 0 {
 		t.Errorf("%v allocations per exchange", n)
