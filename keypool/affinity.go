@@ -195,6 +195,9 @@ func (w *walk) goHome(now time.Time) (m *member, trying []*block, ok bool) {
 		return m, nil, true
 	case returns && at.After(now) && w.worth(s, now, at):
 		w.until = at
+		if w.usable(home, now) {
+			w.roomOf = home.at(verdict.Organization)
+		}
 		return nil, nil, true
 	case w.usable(home, now): // but full
 		if m, _ = w.choose(now); m == nil || !w.fits(m) {

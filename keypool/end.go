@@ -74,13 +74,15 @@ func (w *walk) look(now time.Time, inLine bool) step {
 	m, trying := w.pick(now)
 	w.explained = true
 	switch {
+	case m != nil && w.behind(m, now, inLine):
+		return step{wait: wait{aKey, now.Add(min(roomTick, w.mayWait())), m.at(verdict.Organization)}}
 	case m != nil && w.crowded(m, now, inLine):
 		if inLine {
 			if m = w.withRoom(now); m != nil {
 				return step{lease: w.lease(m, now)}
 			}
 		}
-		return step{wait: wait{room, now.Add(min(roomTick, w.mayWait()))}}
+		return step{wait: wait{what: room, until: now.Add(min(roomTick, w.mayWait()))}}
 	case m != nil:
 		if at, ok := w.inVain(m, now); ok {
 			return step{at: at, returns: true, err: w.refusal}
@@ -91,15 +93,30 @@ func (w *walk) look(now time.Time, inLine bool) step {
 		for _, b := range trying {
 			long = min(long, w.patienceWith(b, now))
 		}
-		return step{wait: wait{aTrial, now.Add(long)}}
+		return step{wait: wait{what: aTrial, until: now.Add(long)}}
 	case w.until.After(now):
-		return step{wait: wait{aKey, w.until}}
+		return step{wait: wait{aKey, w.until, w.roomOf}}
 	case w.failure != nil:
 		return w.again(now)
 	case !w.admitted():
 		return step{err: &ModelError{Provider: w.pool.provider, Model: w.want.Model}}
 	}
 	return w.without(now, inLine)
+}
+
+// behind says that another call came before this one that waits for room of the same
+// limits, because its session is there. A large one would else wait for ever while
+// small ones take what fills up.
+func (w *walk) behind(m *member, now time.Time, inLine bool) bool {
+	l := &w.pool.book.line
+	if len(l.homes) == 0 || w.mayWait() <= 0 || w.ready(m, now) != free || !w.fits(m) {
+		return false
+	}
+	d := m.at(verdict.Organization)
+	if inLine {
+		return l.passed[d]
+	}
+	return l.homes[d] > 0
 }
 
 // crowded says that the call waits although a key could be asked: the key's limits are
@@ -169,9 +186,9 @@ func (w *walk) without(now time.Time, inLine bool) step {
 	case back:
 		return w.once(now, most, inLine)
 	case returns && at.After(now) && at.Sub(now) <= most:
-		return step{wait: wait{aKey, at}}
+		return step{wait: wait{what: aKey, until: at}}
 	case returns && !at.After(now) && most > 0: // a permitted trial runs
-		return step{wait: wait{aKey, now.Add(most)}}
+		return step{wait: wait{what: aKey, until: now.Add(most)}}
 	case !returns && w.refusal != nil:
 		return step{err: w.refusal}
 	}

@@ -19,6 +19,8 @@ const roomTick = 100 * time.Millisecond
 type line struct {
 	n       int
 	room    int                // how many of them wait for room
+	homes   map[*domain]int    // and for that of these limits
+	passed  map[*domain]bool   // those that one in line waits for who comes before
 	callers map[string]*caller // those who have calls in line
 	turns   list.List          // of *caller, whose turn it is first
 	timer   *time.Timer
@@ -48,6 +50,7 @@ type waiter struct {
 type wait struct {
 	what  awaited
 	until time.Time
+	of    *domain // whose limits are to have room for it, because its session is there; nil: any
 }
 
 type awaited uint8
@@ -157,7 +160,22 @@ func (b *book) expect(q *waiter, what wait, now time.Time) {
 	if what.what == room {
 		b.line.room++
 	}
+	b.line.count(q.wait.of, -1)
+	b.line.count(what.of, 1)
 	q.wait = what
+}
+
+// count keeps how many wait for room of a domain's limits.
+func (l *line) count(d *domain, n int) {
+	if d == nil {
+		return
+	}
+	if l.homes == nil {
+		l.homes = map[*domain]int{}
+	}
+	if l.homes[d] += n; l.homes[d] == 0 {
+		delete(l.homes, d)
+	}
 }
 
 // account adds the time in line to what it was spent on.
@@ -206,6 +224,7 @@ func (b *book) letGo(now time.Time) {
 		return
 	}
 	views := map[class]outlook{}
+	clear(l.passed)
 	var soonest time.Time
 	round := make([]*caller, 0, l.turns.Len())
 	for el := l.turns.Front(); el != nil; el = el.Next() {
@@ -254,6 +273,13 @@ func (b *book) serve(c *caller, views map[class]outlook, soonest *time.Time, now
 			if v := views[q.walk.class()]; s.wait.what == room {
 				v.full = true // so that those behind it do not overtake it
 				views[q.walk.class()] = v
+			}
+			l := &b.line
+			if s.wait.of != nil {
+				if l.passed == nil {
+					l.passed = map[*domain]bool{}
+				}
+				l.passed[s.wait.of] = true
 			}
 			b.expect(q, s.wait, now)
 			sooner(soonest, q.wait.until)

@@ -188,7 +188,7 @@ func TestLineLeaseForOneWhoLeavesGoesToTheNext(t *testing.T) {
 		c := newCrowd(t)
 		b.mu.Lock()
 		first := &walk{pool: p, want: Want{Model: "m"}}
-		q := b.join(first, wait{aKey, time.Now().Add(5 * time.Second)}, time.Now())
+		q := b.join(first, wait{what: aKey, until: time.Now().Add(5 * time.Second)}, time.Now())
 		b.mu.Unlock()
 		c.call(t.Context(), p, "next", good())
 		time.Sleep(5 * time.Second)

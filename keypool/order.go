@@ -16,7 +16,7 @@ func (w *walk) pick(now time.Time) (m *member, trying []*block) {
 	w.measure(now)
 	w.survey()
 	w.chose = false
-	w.until = time.Time{}
+	w.until, w.roomOf = time.Time{}, nil
 	if m, trying, ok := w.goHome(now); ok {
 		return m, trying
 	}

@@ -83,6 +83,7 @@ type walk struct {
 
 	home       belonging
 	until      time.Time // when the session's key is back, if that is to be waited for
+	roomOf     *domain   // whose room that is, if the key is not out but full
 	asked      asked
 	outside    []*domain // scopes this request need not be asked in again
 	denials    []denial
