@@ -72,6 +72,7 @@ type commands struct {
 	} `cmd:"" help:"Watch keys fail and heal behind the gateway for 20 seconds, on free ports, with a simulated provider. Exit code 1 if a client saw any of it."`
 	Pool     poolCommands `cmd:"" help:"Show the key pools of a running gateway, and take keys out of use or put them back."`
 	Schema   struct{}     `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
+	Tools    toolsCommand `cmd:"" help:"Show the central tools of a running gateway: what callers get, from which MCP server, and which server is down and why."`
 	Simulate simulation   `cmd:"" help:"Run the misbehaving provider alone, for the tests of other programs: OpenAI's and Anthropic's APIs with rate limits, and faults by name."`
 	Version  struct{}     `cmd:"" help:"Print the version."`
 
@@ -106,6 +107,8 @@ func (p program) run(ctx context.Context, args []string) int {
 		err = p.demo(ctx, &c)
 	case strings.HasPrefix(command, "pool "):
 		err = p.pool(ctx, command, &c.Pool)
+	case command == "tools":
+		err = p.tools(ctx, &c.Tools)
 	case command == "schema":
 		err = config.WriteSchema(p.stdout)
 	case command == "simulate":

@@ -53,10 +53,7 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 	if err != nil {
 		return err
 	}
-	o := operator{address: side.Address, token: side.Token.Reveal(), client: &http.Client{
-		Timeout: operatorPatience, Transport: &http.Transport{DisableKeepAlives: true}, // no proxy: the token is for the gateway
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	o := newOperator(side, tokenFlag)
 	var body []byte
 	show := printAction
 	switch words := strings.Fields(command); words[1] {
@@ -94,7 +91,17 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 // operator asks the operator's side of a gateway.
 type operator struct {
 	address, token string
+	flag           string // that names the token
 	client         *http.Client
+}
+
+const tokenFlag = "--token"
+
+func newOperator(side config.AdminSide, flag string) operator {
+	return operator{address: side.Address, token: side.Token.Reveal(), flag: flag, client: &http.Client{
+		Timeout: operatorPatience, Transport: &http.Transport{DisableKeepAlives: true}, // no proxy: the token is for the gateway
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 func (o operator) act(ctx context.Context, k keyArgs, action, query string) ([]byte, error) {
@@ -148,7 +155,7 @@ func (o operator) refused(status int, body []byte) error {
 	}
 	switch text := strings.TrimSpace(string(body)); {
 	case status == http.StatusUnauthorized && o.token == "":
-		return fmt.Errorf("the gateway on %s asks for its admin_token: name it with --token, --config or KEYBRIDGE_ADMIN_TOKEN", o.address)
+		return fmt.Errorf("the gateway on %s asks for its admin_token: name it with %s, --config or KEYBRIDGE_ADMIN_TOKEN", o.address, o.flag)
 	case status == http.StatusUnauthorized:
 		return fmt.Errorf("the gateway on %s does not accept this token as its admin_token", o.address)
 	case json.Unmarshal(body, &c) == nil && c.Error.Message != "":
@@ -209,11 +216,10 @@ func printPools(w io.Writer, body []byte, now time.Time) error {
 	}
 	var b bytes.Buffer
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	line := func(cells ...string) { _, _ = fmt.Fprintln(table, strings.Join(cells, "\t")) } // into memory
-	line("PROVIDER", "KEY", "STATE", "REASON", "BACK IN", "DOMAIN", "HEADROOM", "IN FLIGHT", "SERVED", "SESSIONS")
+	line(table, "PROVIDER", "KEY", "STATE", "REASON", "BACK IN", "DOMAIN", "HEADROOM", "IN FLIGHT", "SERVED", "SESSIONS")
 	for _, p := range all.Pools {
 		for _, k := range p.Keys {
-			line(p.Provider, k.ID, k.state(), k.reason(), k.back(now), k.domain(), k.headroom(),
+			line(table, p.Provider, k.ID, k.state(), k.reason(), k.back(now), k.domain(), k.headroom(),
 				strconv.Itoa(k.InFlight), strconv.Itoa(k.Served), strconv.Itoa(k.Sessions))
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"keybridge/keypool"
 )
 
-// Options are what the handler shows and does. All but Token, Pools, Keep and Mounts are required.
+// Options are what the handler shows and does. All but Token, Pools, Tools, Keep and Mounts are required.
 type Options struct {
 	// Token is what a request must present, asked for each. Nil or "": nothing, and
 	// only local programs are answered.
@@ -33,6 +33,9 @@ type Options struct {
 	Reload func() error
 	// Pools lists the key pools in use.
 	Pools func() []*keypool.Pool
+	// Tools tells of the central tools, and which of them the caller gets whose token
+	// has this name; those of all callers for "".
+	Tools func(caller string) Tools
 	// Mounts are handlers under a path such as "/simulator"; they see the path
 	// without it.
 	Mounts map[string]http.Handler
@@ -68,12 +71,14 @@ func New(o Options) http.Handler {
 		o.Pools = func() []*keypool.Pool { return nil }
 	}
 	pools{o.Pools, o.Keep}.mount(mux)
+	mountTools(mux, o.Tools)
 	index := []string{
 		"GET  /metrics   for Prometheus",
 		"GET  /healthz   200 while the process runs",
 		"GET  /readyz    200 when requests are served, else 503 and why",
 		"GET  /pools     the key pools, as JSON; one is /pools/PROVIDER",
 		"POST /pools/PROVIDER/keys/KEY/ACTION  revive, bench (?for=10m) or drain a key",
+		"GET  /tools     the central tools, as JSON; those that one caller gets: ?token=NAME",
 		"POST /-/reload  read the configuration again",
 	}
 	paths := make([]string, 0, len(o.Mounts))

@@ -56,7 +56,7 @@ func remote(r *http.Request) bool {
 
 // refuse answers in the form that the path's other answers have.
 func refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
-	if r.URL.Path == "/pools" || strings.HasPrefix(r.URL.Path, "/pools/") {
+	if r.URL.Path == "/pools" || r.URL.Path == "/tools" || strings.HasPrefix(r.URL.Path, "/pools/") {
 		complain(w, status, text, nil)
 		return
 	}

@@ -74,7 +74,11 @@ func (l accessLog) Finished(e *ledger.Exchange) {
 	}
 	text("caller", e.Principal.Name)
 	text("credential", string(e.Principal.Credential))
-	attrs = append(attrs, slog.Int("attempts", len(e.Attempts)), slog.Duration("duration", readable(e.End.Sub(e.Start))))
+	attrs = append(attrs, slog.Int("attempts", len(e.Attempts)))
+	if len(e.Tools) > 0 {
+		attrs = append(attrs, slog.Int("tools", len(e.Tools)))
+	}
+	attrs = append(attrs, slog.Duration("duration", readable(e.End.Sub(e.Start))))
 	if n := len(e.Attempts); n > 0 {
 		attrs = append(attrs, slog.String("key", e.Attempts[n-1].Key), slog.String("hint", e.Attempts[n-1].Hint))
 	}
@@ -85,8 +89,30 @@ func (l accessLog) Finished(e *ledger.Exchange) {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))
 	}
 	l.line(e.End, level, "exchange", attrs)
+	l.tools(e)
 	if e.Eventful && l.Enabled(context.Background(), slog.LevelDebug) {
 		l.decisions(e)
+	}
+}
+
+// tools tells of the calls of central tools that have failed.
+func (l accessLog) tools(e *ledger.Exchange) {
+	if len(e.Tools) == 0 || !l.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	for i := range e.Tools {
+		u := &e.Tools[i]
+		if u.Outcome == ledger.ToolOK {
+			continue
+		}
+		attrs := []slog.Attr{
+			slog.String("id", e.ID), slog.String("server", u.Server), slog.String("tool", clip(u.Tool)), slog.Int("turn", u.Turn),
+			slog.String("outcome", string(u.Outcome)), slog.Duration("duration", readable(u.Duration)),
+		}
+		if u.Err != nil {
+			attrs = append(attrs, slog.String("error", u.Err.Error()))
+		}
+		l.line(u.Start.Add(u.Duration), slog.LevelDebug, "tool call failed", attrs)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,19 @@ func TestAccessLog(t *testing.T) {
 		{At: start, What: "verdict", Key: "k0", Action: "next_key", Why: "rate_limited", Scope: "organization", Until: start.Add(30 * time.Second), For: time.Second},
 		{At: start, What: "waited", Why: "deadline", For: 1500 * time.Millisecond},
 	}
+	tooled := served
+	tooled.Tools = []ledger.ToolUse{
+		{Server: "tickets", Tool: "search", Start: start, Duration: time.Second, Outcome: ledger.ToolOK},
+		{
+			Server: "tickets", Tool: strings.Repeat("open", 50), Turn: 1, Start: start, Duration: 1500 * time.Millisecond,
+			Outcome: ledger.ToolUnavailable, Err: errors.New("the server\nbroke off"),
+		},
+		{Tool: "kb_made_up", Turn: 1, Start: start, Outcome: ledger.ToolRefused},
+	}
+	const toolLines = "level=DEBUG msg=\"tool call failed\" id=req_kb1 server=tickets " +
+		"tool=openopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopenopen turn=1 " +
+		"outcome=unavailable duration=1.5s error=\"the server\\nbroke off\"\n" +
+		"level=DEBUG msg=\"tool call failed\" id=req_kb1 server=\"\" tool=kb_made_up turn=1 outcome=refused duration=0s\n"
 	const exchangeLine = "level=INFO msg=exchange id=req_kb1 status=completed code=200 provider=openai method=POST route=/v1/responses " +
 		"model=gpt-5-mini stream=true caller=alice credential=pooled attempts=2 duration=1.23ms key=k1 hint=sk-1...1111 " +
 		"input_tokens=7 output_tokens=5\n"
@@ -79,6 +93,8 @@ func TestAccessLog(t *testing.T) {
 		},
 		{"decisions are for debugging", slog.LevelInfo, config.Text, decided, exchangeLine},
 		{"no decisions where the first key served at once", slog.LevelDebug, config.Text, served, exchangeLine},
+		{"tools", slog.LevelInfo, config.Text, tooled, strings.Replace(exchangeLine, "attempts=2 ", "attempts=2 tools=3 ", 1)},
+		{"tools that failed", slog.LevelDebug, config.Text, tooled, strings.Replace(exchangeLine, "attempts=2 ", "attempts=2 tools=3 ", 1) + toolLines},
 		{"nothing below the level", slog.LevelWarn, config.Text, served, ""},
 	}
 	for _, tt := range tests {
