@@ -109,6 +109,11 @@ type Said struct {
 	// Bound says that Raw refers to what only the project that answered has, Sealed that
 	// it holds what only that organization can read.
 	Bound, Sealed bool
+	// Container is the provider's id of what the turn's tools ran in; the next request
+	// goes on there. "" if there is none.
+	Container string
+	// Refs are the ids, besides those of calls, by which a client may name parts of it.
+	Refs []string
 	// Raw is what the next request repeats, in the API's own form: the array of content
 	// blocks of Messages, the assistant's message of Chat, the array of output items of
 	// Responses.

@@ -69,6 +69,11 @@ func (h *hidden) keep(caller string, what *dialect.Hidden, now time.Time) {
 			h.drop(el)
 		}
 	}
+	for i := range what.Steps {
+		for _, id := range what.Steps[i].Said.Refs { // not every provider makes them unique
+			item.name(id)
+		}
+	}
 	el := h.order.PushFront(item)
 	for _, id := range item.ids {
 		h.byID[hiddenID{caller, id}] = el

@@ -61,3 +61,20 @@ func TestHiddenIsOfItsCaller(t *testing.T) {
 		t.Errorf("something is left: %d bytes, %d ids, %d callers", h.size, len(h.byID), len(h.calls))
 	}
 }
+
+func TestHiddenIsKnownByItsParts(t *testing.T) {
+	var h hidden
+	now := time.Now()
+	for _, call := range []string{"c1", "c2"} {
+		what := mixed("m"+call, call, 1)
+		what.Steps[0].Said.Refs = []string{"rs_" + call, "msg_0"}
+		h.keep("a", what, now)
+	}
+	first, second := h.find("a", "c1", now), h.find("a", "c2", now)
+	if first == nil || second == nil || h.find("a", "rs_c1", now) != first || h.find("a", "rs_c2", now) != second {
+		t.Error("one is not known by what is its alone")
+	}
+	if h.find("a", "msg_0", now) != second {
+		t.Error("what both have is not the later one's")
+	}
+}

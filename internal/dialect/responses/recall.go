@@ -202,25 +202,16 @@ func (p *past) replace(items []item) (edits []edit) {
 	return edits
 }
 
-// match takes the items that repeat the exchange, and says whether there are any:
-// those of the same ids, and what stands among them without an id and says the same.
+// match takes the items that repeat the exchange, and says whether there are any. One
+// of them is known by its call, or by its id and what it says: not every provider's ids
+// are unique. What stands beside it needs only the one or the other, as clients that
+// leave nothing with the provider send no ids.
 func (p *past) match(items []item) bool {
-	lo, hi := len(items), -1
 	used := make([]bool, len(p.seen))
-	for i := range items {
-		if items[i].taken || items[i].answer {
-			continue
-		}
-		for k := range p.seen {
-			v := &p.seen[k]
-			if !used[k] && (items[i].call != "" && items[i].call == v.call || items[i].id != "" && items[i].id == v.id) {
-				items[i].taken, used[k] = true, true
-				lo, hi = min(lo, i), i
-				break
-			}
-		}
-	}
-	if hi < 0 {
+	lo, hi := p.pair(items, used, 0, len(items), func(it, v *item) bool {
+		return it.call != "" && it.call == v.call || it.id != "" && it.id == v.id && (it.kind == "item_reference" || it.like(v))
+	})
+	if hi < lo {
 		return false
 	}
 	for lo > 0 && items[lo-1].said {
@@ -229,27 +220,36 @@ func (p *past) match(items []item) bool {
 	for hi+1 < len(items) && items[hi+1].said {
 		hi++
 	}
-	for i := lo; i <= hi; i++ {
-		for k := range p.seen {
-			if !used[k] && !items[i].taken && items[i].repeats(&p.seen[k]) {
-				items[i].taken, used[k] = true, true
-			}
-		}
-	}
+	p.pair(items, used, lo, hi+1, func(it, v *item) bool {
+		return it.id != "" && it.id == v.id || (it.id == "" || v.id == "") && it.like(v)
+	})
 	return true
 }
 
-// repeats says that an item without the id that another has is the same: clients that
-// leave nothing with the provider send no ids.
-func (it *item) repeats(v *item) bool {
-	if !it.said || it.kind != v.kind || it.id != "" && v.id != "" {
-		return false
+// pair takes the items within bounds that are the same as one seen, and returns where
+// the first and the last of them are.
+func (p *past) pair(items []item, used []bool, from, to int, same func(it, v *item) bool) (lo, hi int) {
+	lo, hi = to, from-1
+	for i := from; i < to; i++ {
+		for k := range p.seen {
+			if !used[k] && !items[i].taken && items[i].said && same(&items[i], &p.seen[k]) {
+				items[i].taken, used[k] = true, true
+				lo, hi = min(lo, i), i
+			}
+		}
 	}
-	switch it.kind {
-	case "reasoning":
+	return lo, hi
+}
+
+// like says that two items say the same.
+func (it *item) like(v *item) bool {
+	switch {
+	case it.kind != v.kind:
+		return false
+	case it.kind == "reasoning":
 		sealed := dialect.Text(dialect.Member(it.raw, "encrypted_content"))
-		return sealed != "" && sealed == dialect.Text(dialect.Member(v.raw, "encrypted_content"))
-	case "message":
+		return sealed == dialect.Text(dialect.Member(v.raw, "encrypted_content")) && (sealed != "" || it.id == v.id)
+	case it.kind == "message":
 		return words(it.raw) == words(v.raw)
 	}
 	return false

@@ -43,11 +43,10 @@ const (
 func (s *splicer) Event(e wire.Event) []wire.Event {
 	s.out = s.out[:0]
 	switch {
-	case e.Chunk:
+	case e.Chunk, s.turn.gone:
 		s.turn.gone = true
-		return s.pass(e)
-	case s.turn.gone:
-		return s.pass(e)
+		s.out = append(s.out, e)
+		return s.out
 	case len(e.Data) == 0 && e.Name == "":
 		if s.form == document {
 			return nil
@@ -63,8 +62,7 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 	}
 	switch {
 	case f != s.form:
-		s.turn.gone = true // nothing that the client could read
-		return nil
+		return nil // nothing that the client could read: the turn does not end
 	case f == document:
 		return s.body(e)
 	}
@@ -340,7 +338,7 @@ func (s *splicer) shown(place int64) int64 {
 
 // pass shows an event, apart from one that was not closed.
 func (s *splicer) pass(e wire.Event) []wire.Event {
-	if s.form == stream || s.form == unknown {
+	if s.form != document {
 		if !s.closed {
 			e.Raw = append([]byte("\n\n"), e.Raw...)
 		}

@@ -81,6 +81,9 @@ func (t *turn) hides(f fields) bool {
 	return ok && t.places[i]
 }
 
+// mostRefs is how many items of a turn can be found again by their ids.
+const mostRefs = 256
+
 // Said is what the model has said in the turn; see dialect.Splicer.
 func (s *splicer) Said() dialect.Said {
 	t := s.turn
@@ -100,8 +103,12 @@ func (s *splicer) Said() dialect.Said {
 		sealed := dialect.Says(dialect.Member(raw, "encrypted_content"))
 		said.Sealed = said.Sealed || sealed
 		said.Bound = said.Bound || it.kind == "reasoning" && !sealed || dialect.Says(dialect.Member(raw, "container_id"))
+		own := s.own(raw)
+		if !own && it.id != "" && len(said.Refs) < mostRefs {
+			said.Refs = append(said.Refs, it.id)
+		}
 		switch {
-		case s.own(raw):
+		case own:
 			said.Mine = append(said.Mine, callOf(it))
 		case waits(it) && !answered[it.call]:
 			said.Others = append(said.Others, callOf(it))

@@ -1,0 +1,429 @@
+package responses_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/dialect/responses"
+	"keybridge/internal/fault"
+	"keybridge/internal/wire"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
+)
+
+// A turn in which the gateway has no part is the upstream's, event by event.
+func TestSpliceLeavesAlone(t *testing.T) {
+	t.Parallel()
+	files, _ := filepath.Glob("testdata/*.*")
+	cases := map[string][]byte{
+		"built.sse":    said{id: "resp_1", items: []string{reasoning("rs_1"), message("msg_1", "a b c"), call("1", "shell"), custom("2"), search("ws_1")}}.stream(),
+		"cut.sse":      said{id: "resp_1", items: []string{message("msg_1", "a b")}, status: "cut"}.stream(),
+		"unclosed.sse": []byte("data: {\"type\":\"x\"}"),
+		"done.sse":     append(said{id: "resp_1"}.stream(), "data: [DONE]\n\n"...),
+		"odd.json":     []byte(`{"output": {"a":1}, "usage":[], "id":7}`),
+		"short.json":   []byte(`{"id":"resp_1","output":[`),
+		"no.json":      []byte(`<html>`),
+	}
+	for _, file := range files {
+		body, err := os.ReadFile(file) //nolint:gosec // fixtures
+		if err != nil {
+			t.Fatal(err)
+		}
+		cases[filepath.Base(file)] = body
+	}
+	for name, body := range cases {
+		f := wire.SSE
+		if strings.HasSuffix(name, ".json") {
+			f = wire.JSON
+		}
+		s := responses.New().Splice(mine)
+		if got := joined(pour(s, f, body)); !bytes.Equal(got, body) {
+			t.Errorf("%s: what is shown differs:\n%s", name, got)
+		}
+		if said := s.Said(); len(said.Mine) > 0 {
+			t.Errorf("%s: calls of the gateway's: %v", name, said.Mine)
+		}
+		if rest := s.End(true); len(rest) > 0 {
+			t.Errorf("%s: more is shown at the end: %s", name, joined(rest))
+		}
+	}
+}
+
+func TestSpliceStreams(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		turns []said
+		want  string // what the client is shown, in brief
+		mine  [][]string
+		other []string // of the last turn
+		cut   bool     // the last turn
+	}{
+		"one call, reasoning before it": {
+			turns: []said{
+				{id: "resp_1", items: []string{reasoning("rs_1"), call("1", "kb_x")}},
+				{id: "resp_2", items: []string{message("msg_2", "so it is")}},
+			},
+			want: `0 created resp_1
+1 in_progress resp_1
+2 output_item.added @0 rs_1
+3 reasoning_summary_part.added @0 rs_1
+4 reasoning_summary_text.delta @0 rs_1 think <rs_1>
+5 reasoning_summary_part.done @0 rs_1
+6 output_item.done @0 rs_1
+7 output_item.added @1 msg_2
+8 content_part.added @1 msg_2
+9 output_text.delta @1 msg_2 so
+10 output_text.delta @1 msg_2 it
+11 output_text.delta @1 msg_2 is
+12 content_part.done @1 msg_2
+13 output_item.done @1 msg_2
+14 completed resp_1 rs_1 msg_2`,
+			mine: [][]string{{"call_1"}, nil},
+		},
+		"two calls at once, an item between them, then a third; ends that leave items out": {
+			turns: []said{
+				{id: "resp_1", items: []string{call("1", "kb_x"), search("ws_1"), call("2", "kb_y")}, bare: true},
+				{id: "resp_2", items: []string{search("ws_2"), call("3", "kb_x")}, bare: true},
+				{id: "resp_3", items: []string{search("ws_3")}, bare: true},
+			},
+			want: `0 created resp_1
+1 in_progress resp_1
+2 output_item.added @0 ws_1
+3 web_search_call.searching @0 ws_1
+4 output_item.done @0 ws_1
+5 output_item.added @1 ws_2
+6 web_search_call.searching @1 ws_2
+7 output_item.done @1 ws_2
+8 output_item.added @2 ws_3
+9 web_search_call.searching @2 ws_3
+10 output_item.done @2 ws_3
+11 completed resp_1 ws_1 ws_2 ws_3`,
+			mine: [][]string{{"call_1", "call_2"}, {"call_3"}, nil},
+		},
+		"the client's calls beside ours": {
+			turns: []said{{id: "resp_1", items: []string{search("ws_1"), call("1", "shell"), call("2", "kb_x"), custom("3")}}},
+			want: `0 created resp_1
+1 in_progress resp_1
+2 output_item.added @0 ws_1
+3 web_search_call.searching @0 ws_1
+4 output_item.done @0 ws_1
+5 output_item.added @1 fc_1
+6 function_call_arguments.delta @1 fc_1 {"q":"1"}
+7 function_call_arguments.done @1 fc_1
+8 output_item.done @1 fc_1
+9 output_item.added @2 ct_3
+10 custom_tool_call_input.delta @2 ct_3 *** <patch>
+11 output_item.done @2 ct_3
+12 completed resp_1 ws_1 fc_1 ct_3`,
+			mine: [][]string{{"call_2"}}, other: []string{"call_1", "call_3"},
+		},
+		"too long inside a call": {
+			turns: []said{{id: "resp_1", items: []string{search("ws_1"), call("1", "kb_x")}, status: "incomplete"}},
+			want: `0 created resp_1
+1 in_progress resp_1
+2 output_item.added @0 ws_1
+3 web_search_call.searching @0 ws_1
+4 output_item.done @0 ws_1
+5 incomplete resp_1 ws_1`,
+			mine: [][]string{{"call_1"}}, cut: true,
+		},
+		"unknown events, pings, keep-alives and an error in the second turn": {
+			turns: []said{
+				{id: "resp_1", items: []string{call("1", "kb_x")}, late: "event: response.new\ndata: {\"type\":\"response.new\",\"sequence_number\":6,\"output_index\":0,\"item_id\":\"fc_1\"}\n\n" +
+					": ping\n\nevent: keepalive\ndata: {\"type\":\"keepalive\",\"sequence_number\":7}\n\n"},
+				{id: "resp_2", status: "cut", late: "event: error\ndata: {\"type\":\"error\",\"sequence_number\":2,\"error\":{\"code\":\"server_is_overloaded\"}}\n\n"},
+			},
+			want: `0 created resp_1
+1 in_progress resp_1
+2 keepalive
+3 error`,
+			mine: [][]string{{"call_1"}, nil}, cut: true,
+		},
+		"a failure in the second turn": {
+			turns: []said{
+				{id: "resp_1", items: []string{search("ws_1"), call("1", "kb_x")}},
+				{id: "resp_2", items: []string{call("2", "kb_x")}, status: "failed"},
+			},
+			want: `0 created resp_1
+1 in_progress resp_1
+2 output_item.added @0 ws_1
+3 web_search_call.searching @0 ws_1
+4 output_item.done @0 ws_1
+5 failed resp_1 ws_1`,
+			mine: [][]string{{"call_1"}, {"call_2"}}, cut: true,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shown, all := feed(t, wire.SSE, streams(tt.turns)...)
+			var got []string
+			for _, e := range strictly(t, shown) {
+				if e.Data != nil {
+					got = append(got, brief(e))
+				}
+			}
+			if diff := cmp.Diff(tt.want, strings.Join(got, "\n")); diff != "" {
+				t.Errorf("shown (-want +got):\n%s", diff)
+			}
+			for i, s := range all {
+				own, others := callIDs(s)
+				last := i == len(all)-1
+				if diff := cmp.Diff(tt.mine[i], own); diff != "" || s.Cut != (last && tt.cut) || s.ID != tt.turns[i].id {
+					t.Errorf("turn %d is %s, cut %t; calls (-want +got):\n%s", i, s.ID, s.Cut, diff)
+				}
+				if raw := "[" + strings.Join(tt.turns[i].items, ",") + "]"; tt.turns[i].status != "cut" && string(s.Raw) != raw {
+					t.Errorf("turn %d said %s, want %s", i, s.Raw, raw)
+				}
+				if last && !slices.Equal(others, tt.other) {
+					t.Errorf("calls of the client's: %v, want %v", others, tt.other)
+				}
+			}
+		})
+	}
+}
+
+// What the model says goes to the client as it comes, also between turns.
+func TestSpliceHoldsNothingBack(t *testing.T) {
+	t.Parallel()
+	turns := []said{
+		{id: "resp_1", items: []string{message("msg_1", "one moment"), call("1", "kb_x")}},
+		{id: "resp_2", items: []string{message("msg_2", "there it is")}},
+	}
+	s := responses.New().Splice(mine)
+	for i, turn := range turns {
+		shown := joined(pour(s, wire.SSE, turn.stream()))
+		last := turn.items[0]
+		if !bytes.Contains(shown, []byte(last)) || bytes.Contains(shown, []byte("response.completed")) {
+			t.Errorf("turn %d: before its end the client has seen\n%s", i, shown)
+		}
+		s.End(i == 1)
+	}
+}
+
+func TestSpliceDocuments(t *testing.T) {
+	t.Parallel()
+	mixed := said{id: "resp_2", items: []string{call("2", "kb_x"), call("3", "shell")}}
+	shown, all := feed(t, wire.JSON, bodies([]said{{id: "resp_1", items: []string{reasoning("rs_1"), call("1", "kb_x")}}, mixed})...)
+	want := said{id: "resp_2", items: []string{reasoning("rs_1"), call("3", "shell")}}.body()
+	want = bytes.Replace(want, []byte(usage),
+		[]byte(`{"input_tokens":2000,"input_tokens_details":{"cached_tokens":1200},"output_tokens":100,"output_tokens_details":{"reasoning_tokens":40},"total_tokens":2100}`), 1)
+	if diff := cmp.Diff(string(want), string(joined(shown))); diff != "" {
+		t.Errorf("shown (-want +got):\n%s", diff)
+	}
+	own, others := callIDs(all[1])
+	if !slices.Equal(own, []string{"call_2"}) || !slices.Equal(others, []string{"call_3"}) || all[1].Cut || !all[0].Sealed || all[0].Bound {
+		t.Errorf("said %+v", all)
+	}
+	if got := string(all[1].Mine[0].Arguments); got != `{"q":"2"}` {
+		t.Errorf("arguments %s", got)
+	}
+}
+
+// A document too large to hold goes by: what is in it cannot be hidden, nor run.
+func TestSpliceLetsChunksBy(t *testing.T) {
+	t.Parallel()
+	body := said{id: "resp_1", items: []string{call("1", "kb_x"), message("msg_1", strings.Repeat("x", 9<<20))}}.body()
+	shown, all := feed(t, wire.JSON, body)
+	if !bytes.Equal(joined(shown), body) || !all[0].Cut {
+		t.Errorf("%d bytes of %d are shown; cut %t", len(joined(shown)), len(body), all[0].Cut)
+	}
+}
+
+func TestSaidTellsWhatItRefersTo(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		items         []string
+		bound, sealed bool
+		others        []string
+		cut           bool
+	}{
+		"text":                 {items: []string{message("m", "x")}},
+		"sealed reasoning":     {items: []string{reasoning("rs_1")}, sealed: true},
+		"reasoning kept":       {items: []string{`{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":null}`}, bound: true},
+		"a container":          {items: []string{`{"type":"code_interpreter_call","id":"ci_1","container_id":"cntr_1"}`}, bound: true},
+		"a shell of theirs":    {items: []string{`{"type":"shell_call","id":"s_1","call_id":"c_1"}`, `{"type":"shell_call_output","id":"s_2","call_id":"c_1"}`}},
+		"a shell of ours":      {items: []string{`{"type":"shell_call","id":"s_1","call_id":"c_1"}`}, others: []string{"c_1"}},
+		"an approval":          {items: []string{`{"type":"mcp_approval_request","id":"mcpr_1","name":"x"}`}, others: []string{"mcpr_1"}},
+		"a custom tool's name": {items: []string{`{"type":"custom_tool_call","id":"c","call_id":"c_1","name":"kb_x"}`}, others: []string{"c_1"}},
+		"no JSON in it":        {items: []string{call("1", "kb_x"), `{"type":"message","n":01}`}, cut: true},
+	}
+	for name, tt := range tests {
+		_, all := feed(t, wire.JSON, said{id: "resp_1", items: tt.items}.body())
+		_, others := callIDs(all[0])
+		if all[0].Bound != tt.bound || all[0].Sealed != tt.sealed || all[0].Cut != tt.cut || !slices.Equal(others, tt.others) {
+			t.Errorf("%s: %+v", name, all[0])
+		}
+	}
+}
+
+// Whatever ends a started answer is numbered as the client counts.
+func TestSpliceNumbersOurErrors(t *testing.T) {
+	t.Parallel()
+	s, o := responses.New().Splice(mine), responses.New().Observe()
+	var shown []wire.Event
+	first := said{id: "resp_1", items: []string{call("1", "kb_x")}}.stream()
+	r := wire.NewReader(wire.SSE, bytes.NewReader(first))
+	for e, err := r.Next(); err == nil; e, err = r.Next() {
+		o.Event(e)
+		for _, edited := range s.Event(e) {
+			shown = append(shown, edited.Clone())
+		}
+	}
+	s.End(false)
+	shown = append(shown, s.Event(o.Break(fault.New(fault.RateLimited, "busy")))...)
+	strictly(t, shown)
+	if got := brief(shown[len(shown)-1]); got != "2 error" {
+		t.Errorf("the error is %q", got)
+	}
+}
+
+// A secret that was masked in an event's bytes is not taken from its data again.
+func TestSpliceTakesTheMaskedBytes(t *testing.T) {
+	t.Parallel()
+	s := responses.New().Splice(mine)
+	pour(s, wire.SSE, said{id: "resp_1", items: []string{call("1", "kb_x")}}.stream())
+	s.End(false)
+	e := dialect.SSE("error", []byte(`{"type":"error","sequence_number":9,"message":"sk-secret"}`), true)
+	e.Raw = bytes.ReplaceAll(e.Raw, []byte("sk-secret"), []byte("sk-***"))
+	if got := joined(s.Event(e)); string(got) != "event: error\ndata: {\"type\":\"error\",\"sequence_number\":2,\"message\":\"sk-***\"}\n\n" {
+		t.Errorf("shown: %s", got)
+	}
+}
+
+// An unclosed last event, lines in several pieces and carriage returns stay apart.
+func TestSpliceKeepsEventsApart(t *testing.T) {
+	t.Parallel()
+	first := bytes.ReplaceAll(said{id: "resp_1", items: []string{search("ws_1"), call("1", "kb_x")}}.stream(), []byte("\n"), []byte("\r\n"))
+	second := said{id: "resp_2", items: []string{search("ws_2")}}.stream()
+	second = bytes.ReplaceAll(second, []byte(`,"output_index"`), []byte(",\ndata: \"output_index\""))
+	for _, tail := range []string{"", ": bye", "data: [DONE]"} {
+		shown, _ := feed(t, wire.SSE, append(slices.Clone(first), ": comment"...), append(slices.Clone(second), tail...))
+		out := joined(shown)
+		if tail == "data: [DONE]" {
+			out = bytes.TrimSuffix(out, []byte(tail))
+		}
+		strictly(t, []wire.Event{{Raw: out}})
+	}
+}
+
+// randomly makes up an exchange.
+func randomly(r *rand.Rand) (turns []said) {
+	n := 0
+	for i, last := 0, r.IntN(4); i <= last; i++ {
+		s := said{id: fmt.Sprintf("resp_%d", i), bare: r.IntN(3) == 0}
+		for range r.IntN(5) {
+			n++
+			id := fmt.Sprint(n)
+			s.items = append(s.items, []string{
+				reasoning("rs_" + id), message("msg_"+id, "a <b> "+id), call(id, "kb_x"), call(id, "shell"), custom(id), search("ws_" + id),
+			}[r.IntN(6)])
+		}
+		if i < last { // another turn follows only calls of the gateway's
+			n++
+			s.items = slices.Insert(s.items, r.IntN(len(s.items)+1), call(fmt.Sprint(n), "kb_x"))
+		}
+		if r.IntN(4) == 0 {
+			s.late = ": ping\n\nevent: codex.rate_limits\ndata: {\"type\":\"codex.rate_limits\",\"sequence_number\":99}\n\n"
+		}
+		turns = append(turns, s)
+	}
+	if r.IntN(5) == 0 {
+		turns[len(turns)-1].status = "incomplete"
+	}
+	return turns
+}
+
+func TestSpliceAnything(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(500) {
+		turns := randomly(rand.New(rand.NewPCG(seed, 5)))
+		var visible []string
+		hidden := len(turns) > 1
+		for _, s := range turns {
+			for _, item := range s.items {
+				if strings.Contains(item, "kb_x") {
+					hidden = true
+				} else {
+					visible = append(visible, item)
+				}
+			}
+		}
+		shown, _ := feed(t, wire.SSE, streams(turns)...)
+		for _, s := range turns {
+			if s.late != "" {
+				hidden = false // its number is made up
+			}
+		}
+		events := shown
+		if hidden {
+			events = strictly(t, shown)
+		}
+		end := gjson.ParseBytes(events[len(events)-1].Data).Get("response")
+		blocking, _ := feed(t, wire.JSON, bodies(turns)...)
+		for form, r := range map[string]gjson.Result{"stream": end, "document": gjson.ParseBytes(joined(blocking))} {
+			if form == "document" && slices.ContainsFunc(turns, func(s said) bool { return s.bare }) {
+				continue
+			}
+			if got := r.Get("output").Raw; got != "["+strings.Join(visible, ",")+"]" && (got != "[]" || !turns[0].bare) {
+				t.Errorf("seed %d: the %s ends with %s, want %v", seed, form, got, visible)
+			}
+			if got := r.Get("usage.input_tokens_details.cached_tokens").Int(); got != int64(600*len(turns)) {
+				t.Errorf("seed %d: the %s has used %d", seed, form, got)
+			}
+		}
+		if bytes.Contains(joined(shown), []byte("kb_x")) || bytes.Contains(joined(blocking), []byte("kb_x")) && !turns[0].bare {
+			t.Errorf("seed %d: a hidden call is shown:\n%s", seed, joined(shown))
+		}
+	}
+}
+
+func FuzzSplice(f *testing.F) {
+	for _, s := range [][]said{
+		{{id: "resp_1", items: []string{reasoning("rs_1"), call("1", "kb_x"), call("2", "shell")}}, {id: "resp_2", items: []string{message("m", "x y")}}},
+		{{id: "resp_1", items: []string{call("1", "kb_x")}, status: "failed"}, {id: "resp_2", bare: true, status: "incomplete"}},
+	} {
+		f.Add(bytes.Join(streams(s), []byte("\x00")), uint8(wire.SSE))
+		f.Add(bytes.Join(bodies(s), []byte("\x00")), uint8(wire.JSON))
+	}
+	f.Fuzz(func(t *testing.T, all []byte, framing uint8) {
+		s := responses.New().Splice(mine)
+		turns := bytes.Split(all, []byte("\x00"))
+		for i, turn := range turns {
+			for _, e := range pour(s, wire.Framing(framing%3), turn) {
+				own(t, e)
+			}
+			if said := s.Said(); !said.Cut && len(said.Mine) > 0 && !json.Valid(said.Raw) {
+				t.Errorf("said no JSON: %s", said.Raw)
+			}
+			for _, e := range s.End(i == len(turns)-1) {
+				own(t, e)
+			}
+		}
+	})
+}
+
+// own fails if an event that a client could read begins a call of the gateway's.
+func own(t *testing.T, e wire.Event) {
+	t.Helper()
+	if e.Chunk || !json.Valid(e.Data) || bytes.Contains(e.Data, []byte(`\`)) {
+		return
+	}
+	v := gjson.ParseBytes(e.Data)
+	if !strings.HasPrefix(e.Name, "response.output_item.") || !v.IsObject() {
+		return
+	}
+	if item := v.Get("item"); item.Get("type").Str == "function_call" && mine(item.Get("name").Str) && strings.Count(string(e.Data), `"item"`) == 1 &&
+		strings.Count(item.Raw, `"name"`) == 1 && strings.Count(item.Raw, `"type"`) == 1 {
+		t.Errorf("a hidden call is shown: %s", e.Data)
+	}
+}
