@@ -3,7 +3,6 @@ package simulator
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"io"
 	"maps"
@@ -190,10 +189,3 @@ func raws(rs ...gjson.Result) (n int) {
 
 // isNull tells whether a member is missing or null.
 func isNull(r gjson.Result) bool { return !r.Exists() || r.Type == gjson.Null }
-
-func rawOr(b []byte, fallback string) json.RawMessage {
-	if len(b) == 0 {
-		return json.RawMessage(fallback)
-	}
-	return b
-}

@@ -2,6 +2,8 @@ package simulator
 
 import (
 	"net/http"
+
+	"github.com/tidwall/gjson"
 )
 
 const eventStream = "text/event-stream; charset=utf-8"
@@ -21,10 +23,15 @@ func chatCompletion(c *call) reply {
 			message: "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
 		})
 	}
-	all := messages.Array()
-	lastOne := all[len(all)-1]
+	said, bad := chatTalk(messages.Array())
+	if bad == nil {
+		bad = functions(c.get("tools").Array(), "function.")
+	}
+	if bad != nil {
+		return c.fail(*bad)
+	}
 	p := prompt{
-		text: lastText(lastOne.Get("content")), tool: lastOne.Get("role").String() == "tool", tools: openAITools(c),
+		talk: said, tools: openAITools(c), single: c.get("parallel_tool_calls").Type == gjson.False,
 		limit: max(c.get("max_completion_tokens").Int(), c.get("max_tokens").Int()),
 		input: tokens(raws(messages, c.get("tools"))) + 7,
 	}
@@ -52,24 +59,25 @@ type chat struct {
 
 func (x chat) finish() string {
 	switch {
-	case len(x.a.calls) > 0:
-		return "tool_calls"
 	case x.a.cut:
 		return "length"
+	case len(x.a.calls) > 0:
+		return "tool_calls"
 	}
 	return "stop"
 }
 
 func (x chat) whole() object {
 	message := object{{"role", "assistant"}, {"content", nil}}
+	if x.a.text != "" {
+		message[1].value = x.a.text
+	}
 	if len(x.a.calls) > 0 {
 		calls := list{}
 		for _, t := range x.a.calls {
 			calls = append(calls, object{{"id", t.id}, {"type", "function"}, {"function", object{{"name", t.name}, {"arguments", t.args}}}})
 		}
 		message = message.with(member{"tool_calls", calls})
-	} else {
-		message[1].value = x.a.text
 	}
 	message = message.with(member{"refusal", nil}, member{"annotations", list{}})
 	return x.head.with(
@@ -117,20 +125,20 @@ func (x chat) frames() []frame {
 	delta := func(p part, finish any, d object) {
 		send(p, list{object{{"index", 0}, {"delta", d}, {"logprobs", nil}, {"finish_reason", finish}}}, nil)
 	}
-	if len(x.a.calls) == 0 {
+	if x.a.text != "" {
 		delta(preamble, nil, object{{"role", "assistant"}, {"content", ""}, {"refusal", nil}})
 		for _, t := range pieces(x.a.text, x.chunks()) {
 			delta(content, nil, object{{"content", t}})
 		}
 	} else {
 		delta(preamble, nil, object{{"role", "assistant"}, {"content", nil}})
-		for i, t := range x.a.calls {
-			delta(content, nil, object{{"tool_calls", list{object{
-				{"index", i}, {"id", t.id}, {"type", "function"}, {"function", object{{"name", t.name}, {"arguments", ""}}},
-			}}}})
-			for _, args := range pieces(t.args, x.chunks()) {
-				delta(content, nil, object{{"tool_calls", list{object{{"index", i}, {"function", object{{"arguments", args}}}}}}})
-			}
+	}
+	for i, t := range x.a.calls {
+		delta(content, nil, object{{"tool_calls", list{object{
+			{"index", i}, {"id", t.id}, {"type", "function"}, {"function", object{{"name", t.name}, {"arguments", ""}}},
+		}}}})
+		for _, args := range pieces(t.args, x.chunks()) {
+			delta(content, nil, object{{"tool_calls", list{object{{"index", i}, {"function", object{{"arguments", args}}}}}}})
 		}
 	}
 	delta(ending, x.finish(), object{})

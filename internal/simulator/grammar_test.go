@@ -233,6 +233,10 @@ func TestGrammar(t *testing.T) {
 			{name: "unknown tool", prompt: "simulate:tool=nope", text: "You said: simulate:tool=nope", stop: map[string]string{"chat": "stop", "responses": "completed", "messages": "end_turn"}},
 			{name: "thinking", prompt: "simulate:thinking", thinks: true, text: "You said: simulate:thinking", stop: map[string]string{"chat": "stop", "responses": "completed", "messages": "end_turn"}},
 			{name: "thinking tool", prompt: "simulate:thinking simulate:tool", thinks: true, args: `look{"q":"simulate:thinking simulate:tool","n":1}`, stop: map[string]string{"chat": "tool_calls", "responses": "completed", "messages": "tool_use"}},
+			{name: "first said", prompt: "simulate:say-first simulate:tool=fi*", text: "First I say that I call a tool.", args: `find{}`, stop: map[string]string{"chat": "tool_calls", "responses": "completed", "messages": "tool_use"}},
+			{name: "thought and said", prompt: "simulate:say-first simulate:thinking simulate:tool=find", thinks: true, text: "First I say that I call a tool.", args: `find{}`, stop: map[string]string{"chat": "tool_calls", "responses": "completed", "messages": "tool_use"}},
+			{name: "two named", prompt: "simulate:tool=find,look", args: `find{}look{"q":"simulate:tool=find,look","n":1}`, stop: map[string]string{"chat": "tool_calls", "responses": "completed", "messages": "tool_use"}},
+			{name: "prefix", prompt: "simulate:tool=*", args: `look{"q":"simulate:tool=*","n":1}find{}`, stop: map[string]string{"chat": "tool_calls", "responses": "completed", "messages": "tool_use"}},
 			{name: "cut", prompt: "hello there", more: `,"` + limit + `":3`, text: "You said: he", stop: map[string]string{"chat": "length", "responses": "incomplete", "messages": "max_tokens"}},
 		} {
 			for _, chunks := range []int{1, 4, 30} {
@@ -306,19 +310,4 @@ func TestUsageIsOptional(t *testing.T) {
 		t.Errorf("usage unasked: %s", r.body)
 	}
 	checkChat(t, events(t, r.body))
-}
-
-// TestToolResult ends a tool loop: the answer to a result is text.
-func TestToolResult(t *testing.T) {
-	g := overTCP(t, options())
-	for path, body := range map[string]string{
-		"/openai/v1/chat/completions": `{"model":"gpt-4o","messages":[{"role":"user","content":"simulate:tool"},{"role":"tool","tool_call_id":"c","content":"simulate:tool 42"}],"tools":[{"type":"function","function":{"name":"look"}}]}`,
-		"/openai/v1/responses":        `{"model":"gpt-5","input":[{"role":"user","content":"simulate:tool"},{"type":"function_call_output","call_id":"c","output":"simulate:tool 42"}],"tools":[{"type":"function","name":"look"}]}`,
-		"/anthropic/v1/messages": `{"model":"claude-sonnet-5","max_tokens":99,"messages":[{"role":"user","content":"simulate:tool"},
-			{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"simulate:tool 42"}]}]},{"role":"system","content":"x"}],"tools":[{"name":"look","input_schema":{}}]}`,
-	} {
-		if r := g.must(asking{path: path, body: body}); !strings.Contains(string(r.body), "The tool said: simulate:tool 42") {
-			t.Errorf("%s: %s", path, r.body)
-		}
-	}
 }

@@ -3,8 +3,8 @@ package simulator
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
-	"slices"
 	"strconv"
 
 	"github.com/tidwall/gjson"
@@ -23,7 +23,10 @@ func createMessage(c *call) reply {
 	if c.get("max_tokens").Int() < 1 {
 		return c.fail(anthropicInvalid("max_tokens: must be greater than or equal to 1"))
 	}
-	p := anthropicPrompt(c)
+	p, bad := anthropicPrompt(c)
+	if bad != nil {
+		return c.fail(*bad)
+	}
 	a := c.answer(p, func(label string) string { return "toolu_01" + c.ids.alnum(label, 22) })
 	if p.cached {
 		a.read, a.written = a.input/2, a.input/4
@@ -47,7 +50,11 @@ func countTokens(c *call) reply {
 	if bad := messagesAsked(c); bad != nil {
 		return c.fail(*bad)
 	}
-	return c.ok(object{{"input_tokens", anthropicPrompt(c).input}})
+	p, bad := anthropicPrompt(c)
+	if bad != nil {
+		return c.fail(*bad)
+	}
+	return c.ok(object{{"input_tokens", p.input}})
 }
 
 // messagesAsked refuses what both endpoints refuse.
@@ -67,31 +74,31 @@ func messagesAsked(c *call) *failure {
 	return &bad
 }
 
-func anthropicPrompt(c *call) prompt {
+func anthropicPrompt(c *call) (prompt, *failure) {
 	messages := c.get("messages")
+	said, bad := messagesTalk(messages.Array(), c.get("thinking.type").String() == "enabled")
+	if bad == nil {
+		bad = messagesTools(c.get("tools").Array())
+	}
+	if bad != nil {
+		return prompt{}, bad
+	}
 	p := prompt{
+		talk:   said,
+		single: c.get("tool_choice.disable_parallel_tool_use").Bool(),
 		limit:  c.get("max_tokens").Int(),
 		input:  tokens(raws(messages, c.get("system"), c.get("tools"))) + 8,
 		cached: hasCacheControl(c.body),
 	}
-	for _, m := range slices.Backward(messages.Array()) {
-		// Claude Code puts system messages between the others.
-		if m.Get("role").String() != "user" {
-			continue
-		}
-		p.text = lastText(m.Get("content"))
-		p.tool = m.Get(`content.#(type=="tool_result")`).Exists()
-		break
-	}
 	if c.get("tool_choice.type").String() == "none" {
-		return p
+		return p, nil
 	}
 	for _, t := range c.get("tools").Array() {
 		if schema := t.Get("input_schema"); schema.Exists() {
 			p.tools = append(p.tools, tool{t.Get("name").String(), schema})
 		}
 	}
-	return p
+	return p, nil
 }
 
 type message struct {
@@ -101,10 +108,10 @@ type message struct {
 
 func (x message) stop() string {
 	switch {
-	case len(x.a.calls) > 0:
-		return "tool_use"
 	case x.a.cut:
 		return "max_tokens"
+	case len(x.a.calls) > 0:
+		return "tool_use"
 	}
 	return "end_turn"
 }
@@ -125,19 +132,31 @@ func (x message) whole(content list, stop any, usage object) object {
 func (x message) content() list {
 	out := list{}
 	if x.a.thinking != "" {
-		out = append(out, object{{"type", "thinking"}, {"thinking", x.a.thinking}, {"signature", x.signature()}})
+		out = append(out, object{{"type", "thinking"}, {"thinking", x.a.thinking}, {"signature", signature(x.a.thinking)}})
 	}
-	if len(x.a.calls) == 0 {
-		return append(out, object{{"type", "text"}, {"text", x.a.text}})
+	if x.a.text != "" {
+		out = append(out, object{{"type", "text"}, {"text", x.a.text}})
 	}
-	for _, t := range x.a.calls {
-		out = append(out, object{{"type", "tool_use"}, {"id", t.id}, {"name", t.name}, {"input", rawOr([]byte(t.args), "{}")}})
+	for i, t := range x.a.calls {
+		out = append(out, object{{"type", "tool_use"}, {"id", t.id}, {"name", t.name}, {"input", x.input(t, i == len(x.a.calls)-1)}})
 	}
 	return out
 }
 
-func (x message) signature() string {
-	return base64.StdEncoding.EncodeToString(append([]byte{0x12, 0x8c, 0x02}, x.ids.bytes("signature", 201)...))
+// input is the object that whole arguments are; a blocking answer has no other form.
+func (x message) input(t toolCall, last bool) any {
+	switch {
+	case x.a.cut && last:
+		return object{}
+	case !validJSON([]byte(t.args)):
+		return object{{"INVALID_JSON", t.args}}
+	}
+	return json.RawMessage(t.args)
+}
+
+// signature is bound to the thinking, and to nothing else.
+func signature(thinking string) string {
+	return base64.StdEncoding.EncodeToString(append([]byte{0x12, 0x8c, 0x02}, seed("signature", thinking).bytes("", 201)...))
 }
 
 // uncached is the input that neither came from the cache nor went there.
@@ -189,10 +208,10 @@ func (x message) frames() []frame {
 	send(preamble, "message_start", member{"message", x.whole(list{}, nil, x.usage(min(1, x.a.output)))})
 	if x.a.thinking != "" {
 		deltas := fragments("thinking_delta", "thinking", pieces(x.a.thinking, x.chunks()))
-		deltas = append(deltas, object{{"type", "signature_delta"}, {"signature", x.signature()}})
+		deltas = append(deltas, object{{"type", "signature_delta"}, {"signature", signature(x.a.thinking)}})
 		block(preamble, object{{"type", "thinking"}, {"thinking", ""}, {"signature", ""}}, deltas...)
 	}
-	if len(x.a.calls) == 0 {
+	if x.a.text != "" {
 		block(preamble, object{{"type", "text"}, {"text", ""}}, fragments("text_delta", "text", pieces(x.a.text, x.chunks()))...)
 	}
 	for _, t := range x.a.calls {

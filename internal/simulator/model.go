@@ -3,7 +3,6 @@ package simulator
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,18 +10,11 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// What a prompt may ask of the model.
-const (
-	askTool     = "simulate:tool"  // call the first tool offered; simulate:tool=NAME that one
-	askTools    = "simulate:tools" // call every tool offered
-	askThinking = "simulate:thinking"
-)
-
 // prompt is a request in the terms of the model.
 type prompt struct {
-	text   string // the last thing the user, or a tool, said
-	tool   bool   // it was a tool
+	talk
 	tools  []tool
+	single bool  // one call in a turn
 	limit  int64 // output tokens; 0: none
 	input  int64 // tokens
 	cached bool  // the request asks for caching
@@ -35,12 +27,12 @@ type tool struct {
 
 type toolCall struct{ id, name, args string }
 
-// answer is what the model says; exactly one of text and calls is set.
+// answer is what the model says: a text, or calls, or a text before calls.
 type answer struct {
 	text      string
 	calls     []toolCall
 	thinking  string
-	cut       bool // at the limit
+	cut       bool // at the limit: the text, or, if there is one, the last call
 	input     int64
 	read      int64 // part of input
 	written   int64 // part of input
@@ -55,42 +47,72 @@ func tokens(size int) int64 { return int64(size+3) / 4 }
 
 // answer makes up the model's answer; prefix is how call ids begin.
 func (c *call) answer(p prompt, callID func(label string) string) answer {
-	a := answer{input: p.input}
-	if !p.tool {
-		for _, t := range chosen(p) {
-			a.calls = append(a.calls, toolCall{callID("call " + strconv.Itoa(len(a.calls))), t.name, string(compact(sample(t.schema, p.text, 0)))})
-		}
-		if strings.Contains(p.text, askThinking) {
-			a.thinking = stretched("The prompt asks for a thought, so here is one about "+c.model+".", c.chunks())
-			a.reasoning = tokens(len(a.thinking))
-		}
+	a, k := answer{input: p.input}, asksOf(p.text)
+	turn := ""
+	if p.turns > 0 {
+		turn = fmt.Sprintf(" This is turn %d.", p.turns+1)
+	}
+	if k.thinks {
+		a.thinking = stretched("The prompt asks for a thought, so here is one about "+c.model+"."+turn, c.chunks())
+		a.reasoning = tokens(len(a.thinking))
+	}
+	for _, t := range k.chosen(p) {
+		a.calls = append(a.calls, toolCall{callID("call " + strconv.Itoa(len(a.calls))), t.name, string(compact(sample(t.schema, p.text, 0)))})
 	}
 	a.output = a.reasoning
+	switch {
+	case len(a.calls) == 0:
+		a.text, a.cut = c.text(p)
+	case k.speaks:
+		a.text = stretched("First I say that I call a tool."+turn, c.chunks())
+	}
+	a.damage(k, p.turns)
+	a.output += tokens(len(a.text))
 	for _, t := range a.calls {
 		a.output += tokens(len(t.name) + len(t.args))
-	}
-	if len(a.calls) == 0 {
-		a.text, a.cut = c.text(p)
-		a.output += tokens(len(a.text))
 	}
 	return a
 }
 
+// damage does to the calls what the prompt asks for.
+func (a *answer) damage(k asks, turn int) {
+	if len(a.calls) == 0 {
+		return
+	}
+	if k.spoils {
+		for i := range a.calls {
+			a.calls[i].args = strings.TrimSuffix(a.calls[i].args, "}") + ", oops"
+		}
+	}
+	if last := &a.calls[len(a.calls)-1]; k.cuts && turn == k.turns-1 {
+		last.args, a.cut = strings.ToValidUTF8(last.args[:len(last.args)/2], ""), true
+	}
+}
+
 func (c *call) text(p prompt) (text string, cut bool) {
-	const longest = 120
-	words := []rune(strings.Join(strings.Fields(p.text), " "))
-	if len(words) > longest {
-		words = append(words[:longest], '…')
+	said := "You said: " + quoted(p.text)
+	if p.turns > 0 {
+		said = "The tool said: " + quoted(p.results...)
 	}
-	said := "You said"
-	if p.tool {
-		said = "The tool said"
-	}
-	text = stretched(fmt.Sprintf("%s: %s (simulated %s)", said, string(words), c.model), c.chunks())
+	text = stretched(fmt.Sprintf("%s (simulated %s)", said, c.model), c.chunks())
 	if most := int(min(p.limit, 1<<20)) * 4; most > 0 && len(text) > most {
 		return strings.ToValidUTF8(text[:most], ""), true
 	}
 	return text, false
+}
+
+// quoted repeats texts, as much of them as fits.
+func quoted(texts ...string) string {
+	const most, longest = 8, 120
+	var out []string
+	for _, t := range texts[:min(most, len(texts))] {
+		words := []rune(strings.Join(strings.Fields(t), " "))
+		if len(words) > longest {
+			words = append(words[:longest], '…')
+		}
+		out = append(out, string(words))
+	}
+	return strings.Join(out, " | ")
 }
 
 // stretched repeats a text until it can be cut into n pieces.
@@ -111,23 +133,6 @@ func pieces(s string, n int) []string {
 		out[i] = string(runes[len(runes)*i/n : len(runes)*(i+1)/n])
 	}
 	return out
-}
-
-var namedTool = regexp.MustCompile(regexp.QuoteMeta(askTool) + `=([A-Za-z0-9_.-]+)`)
-
-func chosen(p prompt) []tool {
-	switch named := namedTool.FindStringSubmatch(p.text); {
-	case len(p.tools) == 0 || !strings.Contains(p.text, askTool):
-		return nil
-	case named != nil:
-		if i := slices.IndexFunc(p.tools, func(t tool) bool { return t.name == named[1] }); i >= 0 {
-			return p.tools[i : i+1]
-		}
-		return nil
-	case strings.Contains(p.text, askTools):
-		return p.tools
-	}
-	return p.tools[:1]
 }
 
 // sample is a value that the schema admits: the required members, and strings
@@ -175,9 +180,6 @@ func lastText(content gjson.Result) string {
 	for _, p := range slices.Backward(parts) {
 		if t := p.Get("text"); t.Type == gjson.String {
 			return t.String()
-		}
-		if inner := p.Get("content"); inner.Exists() { // a tool's result
-			return lastText(inner)
 		}
 	}
 	return ""

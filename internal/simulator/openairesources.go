@@ -87,7 +87,11 @@ func countResponse(c *call) reply {
 	if bad := openAIModel(c); bad != nil {
 		return c.fail(*bad)
 	}
-	return c.ok(object{{"object", "response.input_tokens"}, {"input_tokens", responsesPrompt(c).input}})
+	p, bad := responsesPrompt(c)
+	if bad != nil {
+		return c.fail(*bad)
+	}
+	return c.ok(object{{"object", "response.input_tokens"}, {"input_tokens", p.input}})
 }
 
 func cancelResponse(c *call) reply {

@@ -1,9 +1,7 @@
 package simulator
 
 import (
-	"encoding/base64"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -17,7 +15,10 @@ func createResponse(c *call) reply {
 	if bad := stateOf(c); bad != nil {
 		return c.fail(*bad)
 	}
-	p := responsesPrompt(c)
+	p, bad := responsesPrompt(c)
+	if bad != nil {
+		return c.fail(*bad)
+	}
 	a := c.answer(p, func(label string) string { return "call_" + c.ids.alnum(label, 24) })
 	a.openAICache(c.model)
 	x := response{call: c, a: a}
@@ -25,6 +26,7 @@ func createResponse(c *call) reply {
 	if store := c.get("store"); isNull(store) || store.Bool() {
 		c.keep("response", whole, []byte(c.get("input").Raw))
 	}
+	c.converse(x.items())
 	if c.stream {
 		return reply{status: http.StatusOK, contentType: eventStream, frames: x.frames(), use: a.spent(), broken: x.broken}
 	}
@@ -36,51 +38,36 @@ func createResponse(c *call) reply {
 // stateOf refuses a request that says nothing, or continues what its project does
 // not have.
 func stateOf(c *call) *failure {
-	previous, conversation := c.get("previous_response_id").String(), c.get("conversation")
-	if conversation.IsObject() {
-		conversation = conversation.Get("id")
-	}
+	previous, conversation := c.get("previous_response_id").String(), c.conversation()
 	bad := failure{status: http.StatusBadRequest, kind: invalidRequest}
 	switch {
-	case isNull(c.get("input")) && isNull(c.get("prompt")) && previous == "" && isNull(conversation):
+	case isNull(c.get("input")) && isNull(c.get("prompt")) && previous == "" && conversation == "":
 		bad.code = "missing_required_parameter"
 		bad.message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
-	case previous != "" && !isNull(conversation):
+	case previous != "" && conversation != "":
 		bad.code, bad.param = "mutually_exclusive_parameters", "previous_response_id"
 		bad.message = "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Ensure you are only providing one of: 'previous_response_id' or 'conversation'."
 	case previous != "" && !c.has("response", previous):
 		bad.code, bad.param = "previous_response_not_found", "previous_response_id"
 		bad.message = "Previous response with id '" + previous + "' not found."
-	case !isNull(conversation) && !c.has("conversation", conversation.String()):
+	case conversation != "" && !c.has("conversation", conversation):
 		bad.status = http.StatusNotFound
-		bad.message = "Conversation with id '" + conversation.String() + "' not found."
+		bad.message = "Conversation with id '" + conversation + "' not found."
 	default:
 		return nil
 	}
 	return &bad
 }
 
-func responsesPrompt(c *call) prompt {
-	input := c.get("input")
-	p := prompt{
-		text: input.String(), tools: openAITools(c), limit: c.get("max_output_tokens").Int(),
-		input: tokens(raws(input, c.get("instructions"), c.get("tools"))) + 7,
+func responsesPrompt(c *call) (prompt, *failure) {
+	said, bad := responsesTalk(c)
+	if bad == nil {
+		bad = functions(c.get("tools").Array(), "")
 	}
-	if !input.IsArray() {
-		return p
-	}
-	p.text = ""
-	for _, item := range slices.Backward(input.Array()) {
-		if strings.HasSuffix(item.Get("type").String(), "_call_output") {
-			p.text, p.tool = lastText(item.Get("output")), true
-			return p
-		}
-		if role := item.Get("role").String(); role == "user" {
-			p.text = lastText(item.Get("content"))
-			return p
-		}
-	}
-	return p
+	return prompt{
+		talk: said, tools: openAITools(c), single: c.get("parallel_tool_calls").Type == gjson.False, limit: c.get("max_output_tokens").Int(),
+		input: tokens(raws(c.get("input"), c.get("instructions"), c.get("tools"))) + 7,
+	}, bad
 }
 
 type response struct {
@@ -93,6 +80,21 @@ func (x response) status() string {
 		return "incomplete"
 	}
 	return "completed"
+}
+
+// textStatus is that of the message: what is cut is the last item.
+func (x response) textStatus() string {
+	if len(x.a.calls) > 0 {
+		return "completed"
+	}
+	return x.status()
+}
+
+func (x response) callStatus(i int) string {
+	if i < len(x.a.calls)-1 {
+		return "completed"
+	}
+	return x.status()
 }
 
 // whole is the Response object, with what the request said or the default of it.
@@ -168,11 +170,11 @@ func (x response) items() list {
 	if x.a.thinking != "" {
 		out = append(out, x.reasoning(list{summary(x.a.thinking)}))
 	}
-	if len(x.a.calls) == 0 {
-		return append(out, x.message(x.status(), list{outputText(x.a.text)}))
+	if x.a.text != "" {
+		out = append(out, x.message(x.textStatus(), list{outputText(x.a.text)}))
 	}
-	for _, t := range x.a.calls {
-		out = append(out, x.function(t, "completed", t.args))
+	for i, t := range x.a.calls {
+		out = append(out, x.function(t, x.callStatus(i), t.args))
 	}
 	return out
 }
@@ -187,7 +189,7 @@ func (x response) reasoning(summary list) object {
 	o := object{{"id", "rs_" + x.ids.hex("reasoning", 50)}, {"type", "reasoning"}, {"summary", summary}}
 	store := x.get("store")
 	if strings.Contains(x.get("include").Raw, "reasoning.encrypted_content") || store.Type == gjson.False {
-		o = o.with(member{"encrypted_content", "gAAAAA" + base64.URLEncoding.EncodeToString(x.ids.bytes("encrypted", 120))})
+		o = o.with(member{"encrypted_content", x.encrypted(x.a.thinking)})
 	}
 	return o
 }
@@ -222,7 +224,7 @@ func (x response) broken(f failure, at phase, seq int) []byte {
 		code = "server_error"
 	}
 	partial := list{}
-	if at == afterContent && len(x.a.calls) == 0 {
+	if at == afterContent && x.a.text != "" {
 		partial = list{x.message("incomplete", list{outputText(pieces(x.a.text, 2)[0])})}
 	}
 	failed := x.whole("failed", partial, object{{"code", code}, {"message", f.message}}, nil)

@@ -22,11 +22,11 @@ func (x response) frames() []frame {
 	if x.a.thinking != "" {
 		s.think()
 	}
-	if len(x.a.calls) == 0 {
+	if x.a.text != "" {
 		s.speak()
 	}
-	for _, t := range x.a.calls {
-		s.callTool(t)
+	for i, t := range x.a.calls {
+		s.callTool(t, x.callStatus(i))
 	}
 	s.send(ending, "response."+x.status(), member{"response", x.whole(x.status(), x.items(), nil, x.usage())})
 	return s.out
@@ -68,10 +68,10 @@ func (s *respStream) speak() {
 	}
 	s.send(ending, "response.output_text.done", at.with(member{"text", s.a.text}, member{"logprobs", list{}})...)
 	s.send(ending, "response.content_part.done", at.with(member{"part", outputText(s.a.text)})...)
-	s.finished(s.message(s.status(), list{outputText(s.a.text)}))
+	s.finished(s.message(s.textStatus(), list{outputText(s.a.text)}))
 }
 
-func (s *respStream) callTool(t toolCall) {
+func (s *respStream) callTool(t toolCall, status string) {
 	item := s.function(t, "in_progress", "")
 	s.added(content, item)
 	at := object{{"item_id", item[0].value}, {"output_index", s.index}}
@@ -79,5 +79,5 @@ func (s *respStream) callTool(t toolCall) {
 		s.send(content, "response.function_call_arguments.delta", at.with(member{"delta", args})...)
 	}
 	s.send(ending, "response.function_call_arguments.done", at.with(member{"arguments", t.args})...)
-	s.finished(s.function(t, "completed", t.args))
+	s.finished(s.function(t, status, t.args))
 }

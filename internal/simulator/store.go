@@ -72,6 +72,19 @@ func (o *objects) get(scope, kind, id string) (stored, bool) {
 	return stored{}, false
 }
 
+// add replaces the data of a thing, if it is there.
+func (o *objects) add(scope, kind, id string, edit func(data []byte) []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.all {
+		if s := &o.all[i]; s.scope == scope && s.kind == kind && s.id == id {
+			o.bytes -= len(s.data)
+			s.data = edit(s.data)
+			o.bytes += len(s.data)
+		}
+	}
+}
+
 // list is newest first.
 func (o *objects) list(scope, kind string) (out []stored) {
 	o.mu.Lock()
