@@ -260,8 +260,9 @@ func (d *decoder) size(p *int64, least int64) setting {
 	}}
 }
 
-// number is a whole number from least to most.
-func (d *decoder) number(p *int, least, most int64) setting {
+// number is a whole number from 1 to most.
+func (d *decoder) number(p *int, most int64) setting {
+	least := int64(1)
 	about := &schema{Type: "integer", Minimum: &least, Maximum: &most, Default: *p}
 	return setting{schema: about, read: func(n ast.Node, at string) {
 		v, err := strconv.ParseInt(scalar(n), 10, 32)

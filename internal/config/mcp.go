@@ -77,8 +77,8 @@ func (d *decoder) mcp(m *MCP) setting {
 	return d.section(
 		field{"servers", "The MCP servers whose tools are offered to conversations.", d.list(d.server(&m.Servers), true)},
 		field{"loop", "How far the tools of one request may go.", d.section(
-			field{"max_turns", "The turns of one request in which tools are run; then the model is asked to answer without them.", d.number(&m.Loop.MaxTurns, 1, maxTurns)},
-			field{"max_calls", "The calls that are run of one turn; the model is told that the others were not.", d.number(&m.Loop.MaxCalls, 1, maxCalls)},
+			field{"max_turns", "The turns of one request in which tools are run; then the model is asked to answer without them.", d.number(&m.Loop.MaxTurns, maxTurns)},
+			field{"max_calls", "The calls that are run of one turn; the model is told that the others were not.", d.number(&m.Loop.MaxCalls, maxCalls)},
 			field{"max_time", "What all calls of one request may take together.", d.positive(&m.Loop.MaxTime)},
 		)},
 	)
@@ -123,7 +123,7 @@ func (d *decoder) serverSettings(s *Server, text *serverText) setting {
 		field{"allow", "Patterns of the tools that are offered; by default all. * stands for any characters.", d.list(d.tool(&s.Allow), false)},
 		field{"deny", "Patterns of tools that are not offered, whatever allow says.", d.list(d.tool(&s.Deny), false)},
 		field{"timeout", "What one call may take.", d.positive(&s.Timeout)},
-		field{"max_concurrent", "How many calls the server gets at once; others wait, within their timeout.", d.number(&s.MaxConcurrent, 1, maxConcurrent)},
+		field{"max_concurrent", "How many calls the server gets at once; others wait, within their timeout.", d.number(&s.MaxConcurrent, maxConcurrent)},
 		field{"max_result", "The largest result that is given to the model. What is beyond it is cut off, and the model is told so.", d.size(&s.MaxResult, leastResult)},
 		field{"tokens", "The names of the tokens whose callers get its tools; by default every caller.", d.list(d.texts(&s.Tokens), false)},
 	)
@@ -147,29 +147,31 @@ func (d *decoder) serverSettings(s *Server, text *serverText) setting {
 // checkTransport sees to it that a server is reached in one way.
 func (d *decoder) checkTransport(at string, s serverText) {
 	has := func(name string) bool { return d.written(at + "." + name) }
-	if has("url") {
-		for _, name := range []string{"command", "args", "env"} {
-			if has(name) {
-				d.report(at+"."+name, "is of a program, and this server has a url: remove one of the two")
-			}
-		}
-		if s.stdio {
-			d.report(at+".stdio", "is of a program, and this server has a url: remove one of the two")
-		}
+	if !has("url") {
+		d.checkProgram(at, s, has)
 		return
 	}
+	for _, name := range []string{"command", "args", "env", "stdio"} {
+		if has(name) && (name != "stdio" || s.stdio) {
+			d.report(at+"."+name, "is of a program, and this server has a url: remove one of the two")
+		}
+	}
+}
+
+func (d *decoder) checkProgram(at string, s serverText, has func(string) bool) {
 	if has("headers") {
 		d.report(at+".headers", "are sent to a url, and this server has none: add url, or remove headers (a program gets env)")
 	}
 	switch {
-	case has("command") && s.command == "" && !d.reported(at+".command"):
-		d.report(at+".command", "is empty: name a program, or remove the line")
-	case has("command") && !s.stdio && !d.reported(at+".stdio"):
-		d.report(at+".command", "starts a program on the gateway's machine, with the gateway's rights: add stdio: true if it is to do that")
 	case !has("command") && (s.stdio || has("args") || has("env")):
 		d.report(at, "is missing command: the program that is the server")
 	case !has("command"):
 		d.report(at, "is missing url: where the server is, like https://host/mcp (or stdio: true and the command of a program)")
+	case d.reported(at + ".command"):
+	case s.command == "":
+		d.report(at+".command", "is empty: name a program, or remove the line")
+	case !s.stdio && !d.reported(at+".stdio"):
+		d.report(at+".command", "starts a program on the gateway's machine, with the gateway's rights: add stdio: true if it is to do that")
 	}
 }
 
@@ -214,8 +216,8 @@ func (d *decoder) checkServers(c *Config) {
 		s, at := &c.MCP.Servers[i], place("mcp.servers", i)
 		d.checkServerName(seen, s.Name, at)
 		for j, name := range s.Tokens {
-			if at := place(at+".tokens", j); !callers[name] && !unread {
-				d.unknownToken(at, name, slices.Sorted(maps.Keys(callers)))
+			if !callers[name] && !unread {
+				d.unknownToken(place(at+".tokens", j), name, slices.Sorted(maps.Keys(callers)))
 			}
 		}
 		d.notOurs(own, s.Headers, at+".headers")
@@ -272,6 +274,10 @@ func (d *decoder) positive(p *time.Duration) setting {
 	s.schema.Not = &schema{Pattern: `^[^1-9]*$`}
 	read := s.read
 	s.read = func(n ast.Node, at string) {
+		if strings.HasPrefix(strings.TrimSpace(scalar(n)), "-") {
+			d.report(at, "is negative: write a time, like 30s or 5m")
+			return
+		}
 		if read(n, at); *p == 0 {
 			d.report(at, "is zero: write a time, like 30s or 5m")
 		}

@@ -174,7 +174,7 @@ func (d *decoder) keySettings(k *Key) setting {
 			"models", "The models the key may be used for; by default every model. * stands for any characters except /, ? for one, [a-c] for one of a set.",
 			d.list(d.model(&k.Models), false),
 		},
-		field{"weight", "How many requests it takes in a round, under strategy weighted: 1 to 1000.", d.number(&k.Weight, 1, maxWeight)},
+		field{"weight", "How many requests it takes in a round, under strategy weighted: 1 to 1000.", d.number(&k.Weight, maxWeight)},
 	)
 }
 
