@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"keybridge/internal/wire"
@@ -58,13 +59,8 @@ func (c *responsesChecker) event(e wire.Event) error {
 	default:
 		c.next = n.Int() + 1
 	}
-	if r := v.Get("response"); r.IsObject() {
-		if c.id == "" {
-			c.id = r.Get("id").Str
-		}
-		if r.Get("id").Str != c.id || c.id == "" {
-			return fmt.Errorf("the answer is %s, want %s", r.Get("id").Raw, c.id)
-		}
+	if err := c.named(v.Get("response")); err != nil {
+		return err
 	}
 	switch kind {
 	case "response.created":
@@ -83,6 +79,18 @@ func (c *responsesChecker) event(e wire.Event) error {
 	return c.inside(kind, v)
 }
 
+// named checks the id of the answer, where an event has one.
+func (c *responsesChecker) named(response gjson.Result) error {
+	id := response.Get("id").Str
+	if c.id == "" {
+		c.id = id
+	}
+	if response.IsObject() && (id != c.id || id == "") {
+		return fmt.Errorf("the answer is %q, want %q", id, c.id)
+	}
+	return nil
+}
+
 func (c *responsesChecker) inside(kind string, v gjson.Result) error {
 	switch kind {
 	case "response.queued", "response.in_progress":
@@ -94,7 +102,7 @@ func (c *responsesChecker) inside(kind string, v gjson.Result) error {
 		c.ended = true
 		return c.end(kind, v.Get("response"))
 	case "response.output_item.added":
-		if v.Get("output_index").Raw != fmt.Sprint(len(c.items)) {
+		if v.Get("output_index").Raw != strconv.Itoa(len(c.items)) {
 			return fmt.Errorf("the index is %s, want %d", v.Get("output_index").Raw, len(c.items))
 		}
 		c.items = append(c.items, &responsesItem{id: v.Get("item.id").Str, kind: v.Get("item.type").Str})
@@ -140,7 +148,7 @@ func (it *responsesItem) event(kind string, v gjson.Result) error {
 	}
 	switch {
 	case strings.HasSuffix(kind, "_part.added"):
-		if at.Raw != fmt.Sprint(len(*parts)) {
+		if at.Raw != strconv.Itoa(len(*parts)) {
 			return fmt.Errorf("the part's index is %s, want %d", at.Raw, len(*parts))
 		}
 		*parts = append(*parts, false)

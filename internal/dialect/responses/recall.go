@@ -157,12 +157,12 @@ func newPast(h *dialect.Hidden) *past {
 // provider has it, only the results of its last turn are missing.
 func restore(items []item, p *past, kept bool) []edit {
 	answered := map[string]int{}
-	for i := len(items) - 1; i >= 0; i-- {
+	for i, it := range slices.Backward(items) {
 		switch {
-		case items[i].call != "" && p.mine[items[i].call]:
+		case it.call != "" && p.mine[it.call]:
 			return nil // it is there already
-		case items[i].answer:
-			answered[items[i].call] = i
+		case it.answer:
+			answered[it.call] = i
 		}
 	}
 	first := len(items) // the first answer to a call of its last turn

@@ -92,31 +92,35 @@ func (s *splicer) Said() dialect.Said {
 	if len(elements(t.output)) == 0 {
 		said.Raw = dialect.Array(all...)
 	}
-	answered := map[string]bool{}
-	for _, raw := range all {
-		if it := itemOf(raw); it.answer {
-			answered[it.call] = true
-		}
-	}
+	items, answered := make([]item, 0, len(all)), map[string]bool{}
 	for _, raw := range all {
 		it := itemOf(raw)
-		sealed := dialect.Says(dialect.Member(raw, "encrypted_content"))
-		said.Sealed = said.Sealed || sealed
-		said.Bound = said.Bound || it.kind == "reasoning" && !sealed || dialect.Says(dialect.Member(raw, "container_id"))
-		own := s.own(raw)
-		if !own && it.id != "" && len(said.Refs) < mostRefs {
-			said.Refs = append(said.Refs, it.id)
-		}
+		items = append(items, it)
+		answered[it.call] = answered[it.call] || it.answer
+	}
+	for _, it := range items {
+		note(&said, it)
 		switch {
-		case own:
+		case s.own(it.raw):
 			said.Mine = append(said.Mine, callOf(it))
+			continue
 		case waits(it) && !answered[it.call]:
 			said.Others = append(said.Others, callOf(it))
+		}
+		if it.id != "" && len(said.Refs) < mostRefs {
+			said.Refs = append(said.Refs, it.id)
 		}
 	}
 	// What is no JSON can be repeated to nobody.
 	said.Cut = said.Cut || len(said.Mine) > 0 && !json.Valid(said.Raw)
 	return said
+}
+
+// note tells what an item refers to that only some keys can read.
+func note(said *dialect.Said, it item) {
+	sealed := dialect.Says(dialect.Member(it.raw, "encrypted_content"))
+	said.Sealed = said.Sealed || sealed
+	said.Bound = said.Bound || it.kind == "reasoning" && !sealed || dialect.Says(dialect.Member(it.raw, "container_id"))
 }
 
 // waits says that an item is a call which the client is to answer. The provider's own
