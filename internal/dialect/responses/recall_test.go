@@ -88,6 +88,7 @@ func TestRecall(t *testing.T) {
 		"an id twice":             {in(message("msg_8", "old"), user, reasoning("rs_7"), message("msg_8", "so"), user2), in(message("msg_8", "old"), user, whole7, user2)},
 		"an id of another's":      {body: in(user, message("msg_8", "other"), user2)},
 		"a message trimmed":       {in(user, message("msg_2", "a"), c4, ct5, r4, r5), in(user, whole, r4, r5)},
+		"its end without an id":   {in(user, reasoning("rs_7"), without(message("msg_8", "so")), user2), in(user, whole7, user2)},
 		"both": {
 			in(user, reasoning("rs_7"), message("msg_8", "so"), user2, c4, ct5, r4, r5),
 			in(user, whole7, user2, whole, r4, r5),

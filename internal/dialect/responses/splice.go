@@ -73,16 +73,18 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 func (s *splicer) event(e wire.Event) []wire.Event {
 	t := s.turn
 	kind := dialect.TypeOf(e)
-	if t.held != nil {
-		if !lifecycle(kind) && !terminal(kind) {
-			t.tail = append(t.tail, e.Clone())
-		}
-		return nil
-	}
 	if kind == "response.failed" || kind == "error" {
 		e = reread(e)
 	}
 	switch {
+	case t.held != nil && kind == "error": // the end that nobody has seen is none
+		t.held, t.tail, t.status = nil, nil, "failed"
+		return s.show(e, fieldsOf(e.Data))
+	case t.held != nil:
+		if !lifecycle(kind) && !terminal(kind) {
+			t.tail = append(t.tail, e.Clone())
+		}
+		return nil
 	case lifecycle(kind):
 		return s.begin(e)
 	case terminal(kind):
@@ -238,7 +240,7 @@ func (s *splicer) merge(response []byte) []byte {
 func (s *splicer) body(e wire.Event) []wire.Event {
 	_, response := split(e.Data)
 	t := s.turn
-	if len(e.Raw) < len(e.Data) || !dialect.Whole(response) {
+	if !dialect.Whole(response) {
 		t.gone = true
 		return s.pass(e)
 	}
