@@ -1,0 +1,279 @@
+package chat
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"keybridge/internal/dialect"
+)
+
+// gathered is an object put together from its fragments, in which every string is what
+// it was on the wire, escapes and all.
+type gathered struct {
+	names  []string
+	pieces []*piece
+}
+
+// piece is a member. An upstream may send one as a text here and as a list there.
+type piece struct {
+	bits []bit
+	list bool
+}
+
+// bit is a run of text, any other value, or an element of a list that is still coming.
+type bit struct {
+	raw    []byte
+	text   bool
+	object *gathered
+}
+
+// add takes in a member of a fragment: texts are joined, lists too, of all else the
+// last is what counts.
+func (g *gathered) add(name string, value []byte) {
+	p := g.piece(name)
+	switch {
+	case string(value) == "null":
+	case isText(value):
+		p.join(value)
+	case isArray(value):
+		p.list = true
+		for parts := dialect.PartsOf(value); ; {
+			_, v, ok := parts.Next()
+			if !ok {
+				return
+			}
+			p.element(v)
+		}
+	default:
+		p.bits, p.list = []bit{{raw: bytes.Clone(value)}}, false
+	}
+}
+
+// keep takes in a member that comes whole.
+func (g *gathered) keep(name string, value []byte) {
+	if p := g.piece(name); string(value) != "null" {
+		p.bits, p.list = []bit{{raw: bytes.Clone(value)}}, false
+	}
+}
+
+func (g *gathered) piece(name string) *piece {
+	if i := slices.Index(g.names, name); i >= 0 {
+		return g.pieces[i]
+	}
+	p := &piece{}
+	g.names, g.pieces = append(g.names, name), append(g.pieces, p)
+	return p
+}
+
+func (p *piece) join(text []byte) {
+	if n := len(p.bits); n > 0 && p.bits[n-1].text {
+		raw := p.bits[n-1].raw
+		p.bits[n-1].raw = append(raw[:len(raw)-1], text[1:]...)
+		return
+	}
+	p.bits = append(p.bits, bit{raw: bytes.Clone(text), text: true})
+}
+
+// element takes in an element of a list. Reasoning comes in pieces that are elements,
+// too: they are joined to the block that they continue, which its signature ends.
+func (p *piece) element(v []byte) {
+	kind := dialect.Text(dialect.Member(v, "type"))
+	if kind != "thinking" && kind != "reasoning.text" && kind != "reasoning.summary" {
+		p.bits = append(p.bits, bit{raw: bytes.Clone(v)})
+		return
+	}
+	var g *gathered
+	if n := len(p.bits); n > 0 && p.bits[n-1].object != nil {
+		g = p.bits[n-1].object
+	}
+	if g == nil || dialect.Text(g.value("type")) != kind || dialect.Says(g.value("signature")) ||
+		string(g.value("index")) != string(dialect.Member(v, "index")) {
+		g = &gathered{}
+		p.bits = append(p.bits, bit{object: g})
+	}
+	for parts := dialect.PartsOf(v); ; {
+		name, value, ok := parts.Next()
+		if !ok {
+			return
+		}
+		switch string(name) {
+		case "text", "thinking", "summary":
+			g.add(string(name), value)
+		default:
+			g.keep(string(name), value)
+		}
+	}
+}
+
+// value is what a member has become, nil if there is none.
+func (g *gathered) value(name string) []byte {
+	if i := slices.Index(g.names, name); i >= 0 {
+		return g.pieces[i].value()
+	}
+	return nil
+}
+
+func (p *piece) value() []byte {
+	switch {
+	case len(p.bits) == 0 && !p.list:
+		return []byte("null")
+	case len(p.bits) == 1 && !p.list:
+		return p.bits[0].raw
+	}
+	var elements [][]byte
+	for _, b := range p.bits {
+		switch {
+		case b.object != nil:
+			elements = append(elements, b.object.whole())
+		case !b.text:
+			elements = append(elements, b.raw)
+		case len(b.raw) > len(`""`):
+			elements = append(elements, slices.Concat([]byte(`{"type":"text","text":`), b.raw, []byte{'}'}))
+		}
+	}
+	return dialect.Array(elements...)
+}
+
+func (g *gathered) whole() []byte {
+	var o object
+	for i, name := range g.names {
+		o.put(name, g.pieces[i].value())
+	}
+	return o.whole()
+}
+
+// object writes one.
+type object struct{ b bytes.Buffer }
+
+func (o *object) put(name string, value []byte) {
+	separator := byte(',')
+	if o.b.Len() == 0 {
+		separator = '{'
+	}
+	o.b.WriteByte(separator)
+	o.b.Write(dialect.Quote(name))
+	o.b.WriteByte(':')
+	o.b.Write(value)
+}
+
+func (o *object) whole() []byte {
+	if o.b.Len() == 0 {
+		return []byte(`{}`)
+	}
+	return append(o.b.Bytes(), '}')
+}
+
+// call is a call of a tool, as far as it has come.
+type call struct {
+	index  []byte // as the upstream counts them; nil: it does not
+	shown  []byte // as the client sees it; nil: it has not yet
+	id     string
+	rawID  []byte
+	name   string
+	rawFn  []byte // the name
+	args   []byte // the quoted text, as it comes
+	custom bool   // takes a text instead of arguments
+	known  bool   // whose it is
+	mine   bool   // it is the gateway's
+	rest   gathered
+	fn     gathered
+}
+
+// add takes in a fragment.
+func (c *call) add(fragment []byte) {
+	for parts := dialect.PartsOf(fragment); ; {
+		name, v, ok := parts.Next()
+		if !ok {
+			return
+		}
+		switch string(name) {
+		case "index":
+		case "id":
+			if c.id == "" {
+				c.id, c.rawID = dialect.Text(v), bytes.Clone(v)
+			}
+		case "function", "custom":
+			c.custom = c.custom || string(name) == "custom" && isObject(v)
+			c.function(v)
+		default:
+			c.rest.keep(string(name), v)
+		}
+	}
+}
+
+func (c *call) function(v []byte) {
+	for parts := dialect.PartsOf(v); ; {
+		name, value, ok := parts.Next()
+		if !ok {
+			return
+		}
+		switch string(name) {
+		case "name":
+			if c.name == "" {
+				c.name, c.rawFn = dialect.Text(value), bytes.Clone(value)
+			}
+		case "arguments", "input":
+			switch {
+			case isObject(value): // from upstreams that do not quote it
+				c.args = dialect.Quote(string(value))
+			case !isText(value):
+			case c.args == nil:
+				c.args = bytes.Clone(value)
+			default:
+				c.args = append(c.args[:len(c.args)-1], value[1:]...)
+			}
+		default:
+			c.fn.keep(string(name), value)
+		}
+	}
+}
+
+// whole is the call as the next request repeats it.
+func (c *call) whole() []byte {
+	kind, what, args := "function", "arguments", c.args
+	if c.custom {
+		kind, what = "custom", "input"
+	}
+	if args == nil || c.mine && len(args) == len(`""`) {
+		args = []byte(`"{}"`)
+	}
+	var o, fn object
+	o.put("id", quotedOr(c.rawID, c.id))
+	if known := c.rest.value("type"); isText(known) {
+		o.put("type", known)
+	} else {
+		o.put("type", dialect.Quote(kind))
+	}
+	fn.put("name", quotedOr(c.rawFn, c.name))
+	fn.put(what, args)
+	c.fn.into(&fn)
+	o.put(kind, fn.whole())
+	c.rest.into(&o)
+	return o.whole()
+}
+
+func (g *gathered) into(o *object) {
+	for i, name := range g.names {
+		if name != "type" {
+			o.put(name, g.pieces[i].value())
+		}
+	}
+}
+
+// quotedOr is the text as it was on the wire, if it was one.
+func quotedOr(raw []byte, text string) []byte {
+	if isText(raw) && len(raw) > len(`""`) {
+		return raw
+	}
+	return dialect.Quote(text)
+}
+
+// cut says that a model was not through when it stopped for this reason.
+func cut(reason string) bool {
+	switch strings.ToLower(reason) {
+	case "", "length", "model_length", "max_tokens", "content_filter", "refusal", "error", "insufficient_system_resource":
+		return true
+	}
+	return false
+}
