@@ -110,6 +110,33 @@ func TestRecall(t *testing.T) {
 	}
 }
 
+func TestRecallOddities(t *testing.T) {
+	t.Parallel()
+	c1, approval := call("1", "kb_x"), `{"id":"mcpr_1","type":"mcp_approval_request","name":"x","arguments":"{}"}`
+	asks := step(c1, approval)
+	asks.Said.Others = []llm.ToolCall{{ID: "mcpr_1"}}
+	yes := `{"type":"mcp_approval_response","approval_request_id":"mcpr_1","approve":true}`
+	again := message("msg_1", "again")
+	final := step(c1) // calls where none was allowed
+	final.Said.Refs = []string{"msg_1"}
+	tests := map[string]struct {
+		hidden     *dialect.Hidden
+		body, want string
+	}{
+		"an approval":        {hidden(asks), `{"input":[` + approval + `,` + yes + `]}`, `{"input":[` + c1 + `,` + approval + `,` + ours("1") + `,` + yes + `]}`},
+		"an approval, kept":  {hidden(asks), `{"previous_response_id":"resp_1a","input":[` + yes + `]}`, `{"previous_response_id":"resp_1a","input":[` + ours("1") + `,` + yes + `]}`},
+		"nobody waited for":  {hidden(final), `{"previous_response_id":"x","input":[` + again + `]}`, `{"previous_response_id":"x","input":[` + again + `]}`},
+		"the same words":     {hidden(step(again, c1, message("msg_2", "again"), call("2", "f"))), `{"input":[` + without(again) + `,` + without(again) + `,` + call("2", "f") + `,` + result("2", "") + `]}`, `{"input":[` + again + `,` + c1 + `,` + message("msg_2", "again") + `,` + call("2", "f") + `,` + ours("1") + `,` + result("2", "") + `]}`},
+		"another's the same": {hidden(step(again, c1, call("2", "f"))), `{"input":[` + message("msg_0", "again") + `,` + call("2", "f") + `,` + result("2", "") + `]}`, `{"input":[` + message("msg_0", "again") + `,` + again + `,` + c1 + `,` + call("2", "f") + `,` + ours("1") + `,` + result("2", "") + `]}`},
+	}
+	for name, tt := range tests {
+		got, err := responses.New().Recall([]byte(tt.body), exchanges(tt.hidden))
+		if diff := cmp.Diff(tt.want, string(got)); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
+	}
+}
+
 // What a client was shown and comes back with is what the provider has said.
 func TestMixedTurnRoundTrip(t *testing.T) {
 	t.Parallel()

@@ -77,14 +77,8 @@ func (s *splicer) event(e wire.Event) []wire.Event {
 		e = reread(e)
 	}
 	switch {
-	case t.held != nil && kind == "error": // the end that nobody has seen is none
-		t.held, t.tail, t.status = nil, nil, "failed"
-		return s.show(e, fieldsOf(e.Data))
 	case t.held != nil:
-		if !lifecycle(kind) && !terminal(kind) {
-			t.tail = append(t.tail, e.Clone())
-		}
-		return nil
+		return s.after(e, kind)
 	case lifecycle(kind):
 		return s.begin(e)
 	case terminal(kind):
@@ -108,6 +102,19 @@ func (s *splicer) event(e wire.Event) []wire.Event {
 		return nil
 	}
 	return s.show(e, f)
+}
+
+// after takes an event that follows the end that is held back. An error is the end then.
+func (s *splicer) after(e wire.Event, kind string) []wire.Event {
+	t := s.turn
+	switch {
+	case kind == "error":
+		t.held, t.tail, t.status = nil, nil, "failed"
+		return s.show(e, fieldsOf(e.Data))
+	case !lifecycle(kind) && !terminal(kind):
+		t.tail = append(t.tail, e.Clone())
+	}
+	return nil
 }
 
 // reread takes the data of an event from its bytes: secrets are masked in those.
@@ -221,13 +228,12 @@ func (s *splicer) finish(e wire.Event) []wire.Event {
 // out what it has not seen of this one.
 func (s *splicer) merge(response []byte) []byte {
 	items := slices.Clone(s.seen)
-	said := s.turn.said()
-	for _, it := range said {
+	for _, it := range s.turn.said() {
 		if !s.own(it) {
 			items = append(items, it)
 		}
 	}
-	if len(s.seen) > 0 || len(items) < len(said) || len(elements(dialect.Member(response, "output"))) != len(items) {
+	if len(s.seen) > 0 || len(elements(dialect.Member(response, "output"))) != len(items) {
 		response = dialect.SetMember(response, "output", dialect.Array(items...))
 	}
 	if s.usage != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -262,6 +263,18 @@ func TestSaidTellsWhatItRefersTo(t *testing.T) {
 	}
 }
 
+func TestRefsAreBounded(t *testing.T) {
+	t.Parallel()
+	items := []string{call("0", "kb_x")}
+	for i := range 300 {
+		items = append(items, search("ws_"+strconv.Itoa(i)))
+	}
+	_, all := feed(t, wire.JSON, said{id: "resp_1", items: items}.body())
+	if n := len(all[0].Refs); n != 256 || all[0].Refs[0] != "ws_0" {
+		t.Errorf("%d: %v", n, all[0].Refs)
+	}
+}
+
 // Whatever ends a started answer is numbered as the client counts.
 func TestSpliceNumbersOurErrors(t *testing.T) {
 	t.Parallel()
@@ -338,6 +351,11 @@ func TestSpliceInParts(t *testing.T) {
 			event:   `{"type":"response.incomplete","sequence_number":9,"response":{"id":"resp_1"}}`,
 			end:     `{"type":"response.incomplete","sequence_number":5,"response":{"id":"resp_1","output":[` + search("ws_1") + `]}}`, cut: true,
 		},
+		"an end that breaks off": {
+			splicer: start(said{id: "resp_1", items: turn.items, status: "cut"}.stream()),
+			event:   `{"type":"response.completed","response":{"id":"resp_1"}`,
+			want:    `{"type":"response.completed","response":{"id":"resp_1"}`, cut: true,
+		},
 		"an end of nothing": {
 			splicer: start(said{id: "resp_1", items: turn.items, status: "cut"}.stream()),
 			event:   `{"type":"response.completed","sequence_number":9}`,
@@ -368,6 +386,30 @@ func TestSpliceInParts(t *testing.T) {
 	}
 	if end := s.End(true); len(end) > 0 || !s.Said().Cut {
 		t.Errorf("the answer has ended twice: %s", joined(end))
+	}
+}
+
+// An item that is still under way when a call begins stays where it is.
+func TestSpliceInterleaved(t *testing.T) {
+	t.Parallel()
+	s := responses.New().Splice(mine)
+	var got []string
+	for n, rest := range []string{
+		`output_item.added","output_index":0,"item":` + search("ws_1"),
+		`output_item.added","output_index":1,"item":` + call("1", "kb_x"),
+		`x","output_index":0,"item_id":"ws_1"`,
+		`output_item.added","output_index":2,"item":` + search("ws_2"),
+		`x","output_index":0,"item_id":"ws_1"`,
+		`x","output_index":2,"item_id":"ws_2"`,
+	} {
+		data := []byte(`{"sequence_number":` + strconv.Itoa(n) + `,"type":"response.` + rest + `}`)
+		for _, e := range s.Event(dialect.SSE("", data, true)) {
+			got = append(got, brief(e))
+		}
+	}
+	want := []string{"0 output_item.added @0 ws_1", "1 x @0 ws_1", "2 output_item.added @1 ws_2", "3 x @0 ws_1", "4 x @1 ws_2"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("shown (-want +got):\n%s", diff)
 	}
 }
 

@@ -44,6 +44,7 @@ func TestInject(t *testing.T) {
 		"an empty list":    {body: `{"tools":[]}`, want: `{"tools":[` + defX + `,` + defY + `,` + defZ + `]}`, added: []string{"kb_x", "kb_y", "kb_z"}},
 		"a name in use":    {body: `{"tools":[{"type":"custom","name":"kb_x"}]}`, want: `{"tools":[{"type":"custom","name":"kb_x"},` + defY + `,` + defZ + `]}`, added: []string{"kb_y", "kb_z"}},
 		"in a namespace":   {body: `{"tools":[{"type":"namespace","name":"n","tools":[{"type":"function","name":"kb_x"},{"name":"kb_z"}]}]}`, want: `{"tools":[{"type":"namespace","name":"n","tools":[{"type":"function","name":"kb_x"},{"name":"kb_z"}]},` + defY + `]}`, added: []string{"kb_y"}},
+		"too deep inside":  {body: `{"tools":[{"tools":[{"tools":[{"tools":[{"tools":[{"name":"kb_x"}]}]}]}]},{"name":"kb_y"}]}`, want: `{"tools":[{"tools":[{"tools":[{"tools":[{"tools":[{"name":"kb_x"}]}]}]}]},{"name":"kb_y"},` + defX + `,` + defZ + `]}`, added: []string{"kb_x", "kb_z"}},
 		"all but one slot": {body: `{"tools":[` + full + `{"name":"g"}]}`, want: `{"tools":[` + full + `{"name":"g"},` + defX + `]}`, added: []string{"kb_x"}},
 		"more than all":    {body: `{"tools":[` + full + full + `{"name":"g"}]}`},
 		"no tools wanted":  {body: `{"tools":[],"tool_choice":"none"}`},
