@@ -130,15 +130,14 @@ func said(r *llm.ToolResult) string {
 	}
 	begin := b.Len()
 	for i := range r.Parts {
-		p := &r.Parts[i]
-		if i > 0 {
+		text := r.Parts[i].Text
+		if mime := r.Parts[i].MIME; mime != "" {
+			text = "[An image (" + mime + ") was left out here: in this API a tool's result can only be text.]"
+		}
+		if text != "" && b.Len() > begin {
 			b.WriteByte('\n')
 		}
-		if p.MIME != "" {
-			b.WriteString("[An image (" + p.MIME + ") was left out here: in this API a tool's result can only be text.]")
-			continue
-		}
-		b.WriteString(p.Text)
+		b.WriteString(text)
 	}
 	if b.Len() == begin {
 		b.WriteString("(no output)")
