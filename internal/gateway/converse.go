@@ -105,7 +105,7 @@ func (x *exchange) forward(f *flow, ev wire.Event, kind dialect.Kind) {
 	case kind == dialect.Failure:
 		x.fail(errUpstream)
 		if m := x.target.Masker; m != nil && !x.byok() {
-			ev.Raw = m.Mask(ev.Raw)
+			ev.Raw, ev.Data = m.Mask(ev.Raw), m.Mask(ev.Data)
 		}
 	case ev.Chunk && f.streamed(): // an event beyond all bounds: nothing may be put into it
 		f.framing = wire.Opaque

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,7 +82,7 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 		return false, nil
 	}
 	said := l.splice.Said()
-	if x.record.Err != nil || len(said.Mine) == 0 || said.Cut || l.final {
+	if x.failed() || len(said.Mine) == 0 || said.Cut || l.final {
 		x.finishLoop(said)
 		return false, nil
 	}
@@ -105,7 +106,7 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 	want.Begins = false
 	want.Sealed = want.Sealed || said.Sealed
 	if said.Bound {
-		want.Pins = append(want.Pins[:len(want.Pins):len(want.Pins)], said.ID)
+		want.Pins = append(slices.Clip(want.Pins), said.ID)
 	}
 	return true, nil
 }
@@ -115,7 +116,7 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 func (x *exchange) finishLoop(said dialect.Said) {
 	x.tell(true)
 	l := x.loop
-	if len(l.steps) == 0 || said.Cut || x.record.Err != nil || len(said.Others) == 0 && x.match.API != route.Responses {
+	if len(l.steps) == 0 || said.Cut || x.failed() || len(said.Others) == 0 && x.match.API != route.Responses {
 		return
 	}
 	if len(said.Mine) == 0 || l.final {
@@ -123,6 +124,8 @@ func (x *exchange) finishLoop(said dialect.Said) {
 	}
 	x.g.hidden.keep(x.caller(), &dialect.Hidden{Steps: l.steps, Shown: l.steps[0].Said.ID}, time.Now())
 }
+
+func (x *exchange) failed() bool { return x.record.Err != nil }
 
 // tell gives the client what ends a turn, or the answer.
 func (x *exchange) tell(last bool) {

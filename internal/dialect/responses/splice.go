@@ -73,9 +73,6 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 func (s *splicer) event(e wire.Event) []wire.Event {
 	t := s.turn
 	kind := dialect.TypeOf(e)
-	if kind == "response.failed" || kind == "error" {
-		e = reread(e)
-	}
 	switch {
 	case t.held != nil:
 		return s.after(e, kind)
@@ -115,18 +112,6 @@ func (s *splicer) after(e wire.Event, kind string) []wire.Event {
 		t.tail = append(t.tail, e.Clone())
 	}
 	return nil
-}
-
-// reread takes the data of an event from its bytes: secrets are masked in those.
-func reread(e wire.Event) wire.Event {
-	if bytes.Contains(e.Raw, e.Data) {
-		return e
-	}
-	again, err := wire.NewReader(wire.SSE, bytes.NewReader(e.Raw)).Next()
-	if err != nil {
-		return e
-	}
-	return again
 }
 
 func lifecycle(kind string) bool {
