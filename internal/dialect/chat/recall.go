@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"keybridge/internal/dialect"
+	"keybridge/internal/llm"
 )
 
 // Recall puts the hidden steps of earlier exchanges in the place of the assistant's
@@ -71,43 +72,17 @@ func turnsOf(list []byte) (messages []message) {
 }
 
 // recallAt looks whether an exchange of which something is hidden begins with message
-// i, marks what takes its place and returns where to go on. A client may have made
-// several messages of the one answer, each with some of the calls.
+// i, marks what takes its place and returns where to go on.
 func recallAt(messages []message, i int, called map[string]bool, find func(id string) *dialect.Hidden) (next int) {
 	if len(messages[i].calls) == 0 {
 		return i + 1
 	}
 	h := find(messages[i].calls[0])
-	if h == nil || len(h.Steps) == 0 {
+	if h == nil || len(h.Steps) == 0 || there(h, called) {
 		return i + 1
 	}
-	missing := map[string]bool{}
-	for j := range h.Steps {
-		for k := range h.Steps[j].Said.Mine {
-			if called[h.Steps[j].Said.Mine[k].ID] {
-				return i + 1 // put back already
-			}
-		}
-	}
-	last := &h.Steps[len(h.Steps)-1].Said
-	for k := range last.Others {
-		missing[last.Others[k].ID] = true
-	}
-	end := i
-	for len(missing) > 0 && end < len(messages) {
-		m := &messages[end]
-		if len(m.calls) == 0 && (m.role != "tool" || end == i) {
-			break
-		}
-		for _, id := range m.calls {
-			if !missing[id] {
-				return i + 1
-			}
-			delete(missing, id)
-		}
-		end++
-	}
-	if len(missing) > 0 {
+	end := extent(messages, i, h.Steps[len(h.Steps)-1].Said.Others)
+	if end < 0 {
 		return i + 1
 	}
 	for k := i + 1; k < end; k++ {
@@ -118,5 +93,39 @@ func recallAt(messages []message, i int, called map[string]bool, find func(id st
 		whole = append(whole, exchanged(&h.Steps[j])...)
 	}
 	messages[i].with = bytes.Join(whole, []byte{','})
+	return end
+}
+
+// there says that what is hidden is not: its calls are in the request.
+func there(h *dialect.Hidden, called map[string]bool) bool {
+	for i := range h.Steps {
+		for j := range h.Steps[i].Said.Mine {
+			if called[h.Steps[i].Said.Mine[j].ID] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// extent is where the messages end, from i on, that make these calls and no others, or
+// -1. A client may have made several of the one answer, each with some of the calls and
+// their results behind it.
+func extent(messages []message, i int, calls []llm.ToolCall) (end int) {
+	missing := map[string]bool{}
+	for k := range calls {
+		missing[calls[k].ID] = true
+	}
+	for end = i; len(missing) > 0; end++ {
+		if end == len(messages) || len(messages[end].calls) == 0 && messages[end].role != "tool" {
+			return -1
+		}
+		for _, id := range messages[end].calls {
+			if !missing[id] {
+				return -1
+			}
+			delete(missing, id)
+		}
+	}
 	return end
 }

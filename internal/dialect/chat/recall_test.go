@@ -13,9 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func hidden(steps ...dialect.Step) (*dialect.Hidden, func(id string) *dialect.Hidden) {
+// finder knows what is hidden by these steps.
+func finder(steps ...dialect.Step) func(id string) *dialect.Hidden {
 	h := &dialect.Hidden{Steps: steps, Shown: steps[0].Said.ID}
-	return h, func(id string) *dialect.Hidden {
+	return func(id string) *dialect.Hidden {
 		for _, c := range steps[len(steps)-1].Said.Others {
 			if c.ID == id {
 				return h
@@ -35,8 +36,8 @@ func TestRecall(t *testing.T) {
 	a, b := called("c1", "shell", "{}"), called("c2", "read", "{}")
 	first, last := step("1", own0), step("2", a, own1, b)
 	plain := step("2", a)
-	_, mixed := hidden(first, last)
-	_, later := hidden(first, plain)
+	mixed := finder(first, last)
+	later := finder(first, plain)
 	back := string(first.Said.Raw) + "," + result("k0") + "," + string(last.Said.Raw) + "," + result("k1")
 	const user, next = `{"role":"user","content":"<hi>"}`, `{"role":"user","content":"so?"}`
 	shown := assistant("said <1>said <2>", a, b)
@@ -90,8 +91,7 @@ func TestRecallRoundTrip(t *testing.T) {
 		{n: 1, deltas: []string{text("a<"), opens(0, "k0", "kb_x"), goesOn(0, "{}")}, finish: "tool_calls"},
 		{n: 2, deltas: []string{text("b"), opens(0, "c1", "shell"), opens(1, "k1", "kb_y"), goesOn(0, "{1}"), goesOn(1, "{}")}, finish: "tool_calls"},
 	}
-	message := func(content string, calls ...string) string { return assistant(content, calls...) }
-	one, two := message("a<", called("k0", "kb_x", "{}")), message("b", called("c1", "shell", "{1}"), called("k1", "kb_y", "{}"))
+	one, two := assistant("a<", called("k0", "kb_x", "{}")), assistant("b", called("c1", "shell", "{1}"), called("k1", "kb_y", "{}"))
 	for f, bodies := range map[wire.Framing][][]byte{
 		wire.SSE:  streams(turns),
 		wire.JSON: {said{n: 1, deltas: []string{one}, finish: "tool_calls"}.body(), said{n: 2, deltas: []string{two}, finish: "tool_calls"}.body()},
@@ -101,8 +101,8 @@ func TestRecallRoundTrip(t *testing.T) {
 		if bytes.Contains(joined(shown), []byte("kb_")) {
 			t.Errorf("the client sees a hidden call: %s", joined(shown))
 		}
-		_, find := hidden(results(all[0]), results(all[1]))
-		client := message("a<b", called("c1", "shell", "{1}"))
+		find := finder(results(all[0]), results(all[1]))
+		client := assistant("a<b", called("c1", "shell", "{1}"))
 		if f == wire.JSON && !bytes.Contains(joined(shown), []byte(client)) {
 			t.Errorf("the client sees %s, want %s", joined(shown), client)
 		}
@@ -116,7 +116,7 @@ func TestRecallRoundTrip(t *testing.T) {
 
 func FuzzRecall(f *testing.F) {
 	a, b := called("c1", "shell", "{}"), called("c2", "read", "{}")
-	_, find := hidden(step("1", called("k0", "kb_x", "{}")), step("2", a, called("k1", "kb_y", "{}"), b))
+	find := finder(step("1", called("k0", "kb_x", "{}")), step("2", a, called("k1", "kb_y", "{}"), b))
 	f.Add([]byte(`{"messages":[` + assistant("x", a, b) + `,` + result("c1") + `,` + result("c2") + `]}`))
 	f.Add([]byte(`{"messages":[ ` + assistant("x", a) + `, ` + result("c1") + `,` + assistant("y", b) + `,{"role":"tool"} ]}`))
 	f.Add([]byte(`{"messages":[{"role":"assistant","tool_calls":[{"id":"c1"},{"id":"c2"}]},{"role":"assistant","tool_calls":[{"id":"c1"},{"id":"c2"}]}]}`))

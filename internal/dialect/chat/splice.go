@@ -128,29 +128,34 @@ func (s *splicer) chunk(e wire.Event) {
 
 // show gives the client its part of a chunk.
 func (s *splicer) show(e wire.Event, c *chunk) {
-	t := &s.now
-	if !s.altered() {
-		s.role = s.role || c.role
-		t.passed = t.passed || c.finish != ""
-		s.place(c)
-		s.pass(e)
-		return
-	}
 	s.place(c)
-	visible, tellsRole := c.visible(), c.role && !s.role
+	if s.altered() {
+		s.showPart(e, c)
+	} else {
+		s.now.passed = s.now.passed || c.finish != ""
+		s.pass(e)
+	}
+	s.role = s.role || c.role
+}
+
+// showPart shows what a chunk says, and holds back that the turn is over.
+func (s *splicer) showPart(e wire.Event, c *chunk) {
+	t := &s.now
+	visible := c.visible() || c.role && !s.role
 	switch {
-	case c.finish != "" && (visible || tellsRole):
+	case c.finish != "" && visible:
 		s.pass(s.edited(e, c, before))
 		t.end = held(s.edited(e, c, behind))
 	case c.finish != "":
 		t.end = held(s.edited(e, c, all))
-	case c.usage && !visible && !tellsRole && (!c.chosen || t.end != nil):
+	case visible:
+		s.pass(s.edited(e, c, all))
+	case c.usage && (!c.chosen || t.end != nil):
 		s.usage = held(s.edited(e, c, all))
-		return
-	case visible || tellsRole || len(c.calls) == 0 && (!c.role || c.usage):
+	case len(c.calls) > 0, c.role && !c.usage: // there is nothing left of it
+	default:
 		s.pass(s.edited(e, c, all))
 	}
-	s.role = s.role || c.role
 }
 
 // settle says of every call whose it is: the client's, if its name has not come.

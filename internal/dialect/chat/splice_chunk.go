@@ -29,9 +29,8 @@ func (c *chunk) visible() bool {
 	return c.says
 }
 
-// read takes in a chunk.
+// read takes in a chunk, or a whole answer.
 func (s *splicer) read(data []byte) (c chunk) {
-	t := &s.now
 	var id, created, choices []byte
 	for parts := dialect.PartsOf(unpadded(data)); ; {
 		name, v, ok := parts.Next()
@@ -45,7 +44,7 @@ func (s *splicer) read(data []byte) (c chunk) {
 			created = v
 		case "usage":
 			if isObject(v) {
-				c.usage, t.usage = true, bytes.Clone(v)
+				c.usage, s.now.usage = true, bytes.Clone(v)
 			}
 		case "error":
 			c.failed = c.failed || dialect.Says(v)
@@ -53,25 +52,36 @@ func (s *splicer) read(data []byte) (c chunk) {
 			choices = v
 		}
 	}
-	if text := dialect.Text(id); text != "" {
-		if t.id == "" {
-			t.id = text
-		}
-		if s.id == nil {
-			s.id, s.created = bytes.Clone(id), bytes.Clone(created)
-		}
+	s.identify(id, created)
+	if !c.failed && isArray(choices) {
+		s.choose(&c, choices)
 	}
-	if c.failed || !isArray(choices) {
-		return c
+	return c
+}
+
+// identify notes whose chunk it is.
+func (s *splicer) identify(id, created []byte) {
+	text := dialect.Text(id)
+	if text == "" {
+		return
 	}
+	if s.now.id == "" {
+		s.now.id = text
+	}
+	if s.id == nil {
+		s.id, s.created = bytes.Clone(id), bytes.Clone(created)
+	}
+}
+
+func (s *splicer) choose(c *chunk, choices []byte) {
 	for parts := dialect.PartsOf(choices); ; {
 		_, choice, ok := parts.Next()
 		if !ok {
-			return c
+			return
 		}
 		c.chosen = true
 		if first(choice) {
-			s.choice(&c, choice)
+			s.choice(c, choice)
 		} else {
 			c.says = true // whatever it is, it passes
 		}

@@ -148,14 +148,17 @@ func FuzzSplice(f *testing.F) {
 		turns := bytes.Split(body, []byte{0})
 		turns = turns[:min(len(turns), 5)]
 		var shown []wire.Event
-		hides, good := false, true
+		good := true
+		var said dialect.Said
 		for i, b := range turns {
+			if i > 0 && len(said.Mine) == 0 {
+				break // the gateway goes on with nothing else
+			}
 			shown = append(shown, pour(s, framing, b)...)
-			said := s.Said()
+			said = s.Said()
 			if good = good && sound(framing, b); good && !json.Valid(said.Raw) {
 				t.Fatalf("%s\nsaid %s", b, said.Raw)
 			}
-			hides = hides || len(said.Mine) > 0
 			if next, err := chat.New().FollowUp([]byte(`{"messages":[]}`), dialect.Step{Said: said}, false); err != nil || good && !json.Valid(next) {
 				t.Fatalf("%s, %v", next, err)
 			}
@@ -166,7 +169,7 @@ func FuzzSplice(f *testing.F) {
 		if good && !sound(framing, joined(shown)) {
 			t.Fatalf("%q became %q", body, joined(shown))
 		}
-		if len(turns) == 1 && !hides && !bytes.Equal(sorted(joined(shown)), sorted(turns[0])) {
+		if len(turns) == 1 && len(said.Mine) == 0 && !bytes.Equal(sorted(joined(shown)), sorted(turns[0])) {
 			t.Fatalf("%q became %q", turns[0], joined(shown)) // but for the order: a call may wait for its name
 		}
 	})

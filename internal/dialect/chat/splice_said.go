@@ -68,8 +68,9 @@ func (g *gathered) piece(name string) *piece {
 
 func (p *piece) join(text []byte) {
 	if n := len(p.bits); n > 0 && p.bits[n-1].text {
-		raw := p.bits[n-1].raw
-		p.bits[n-1].raw = append(raw[:len(raw)-1], text[1:]...)
+		b := &p.bits[n-1]
+		b.raw = b.raw[:len(b.raw)-1]
+		b.raw = append(b.raw, text[1:]...)
 		return
 	}
 	p.bits = append(p.bits, bit{raw: bytes.Clone(text), text: true})

@@ -95,7 +95,7 @@ func parameters(schema []byte) []byte {
 }
 
 // FollowUp appends what the model said and what the tools returned to the messages.
-func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error) { //nolint:gocritic // dialect.Tooler gives it by value
+func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error) {
 	messages := dialect.Member(unpadded(body), "messages")
 	if !isArray(messages) {
 		return nil, fault.New(fault.BadRequest, `"messages" must be an array`)

@@ -104,7 +104,6 @@ func (s *strictChat) chunk(c *strictChunk) error {
 	if s.id == "" {
 		s.id, s.created, s.choices = c.ID, c.Created, map[int]*strictChoice{}
 	}
-	used := c.Usage != nil && string(c.Usage) != "null"
 	switch {
 	case c.ID == "" || c.ID != s.id || c.Created != s.created:
 		return fmt.Errorf("the answer is %s of %s", s.id, s.created)
@@ -112,12 +111,10 @@ func (s *strictChat) chunk(c *strictChunk) error {
 		return errors.New("it is no chunk")
 	case s.usages > 0:
 		return errors.New("it comes behind the usage")
-	case used && len(*c.Choices) > 0:
-		return errors.New("it has a usage beside choices")
-	case used:
-		if s.usages++; s.open() {
-			return errors.New("the usage comes before the end")
-		}
+	}
+	if c.Usage != nil && string(c.Usage) != "null" {
+		s.usages++
+		return s.used(c)
 	}
 	for _, choice := range *c.Choices {
 		if choice.Index == nil || choice.Delta == nil {
@@ -131,6 +128,16 @@ func (s *strictChat) chunk(c *strictChunk) error {
 		if err := of.delta(choice.Delta, choice.Reason); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (s *strictChat) used(c *strictChunk) error {
+	switch {
+	case len(*c.Choices) > 0:
+		return errors.New("it has a usage beside choices")
+	case s.open():
+		return errors.New("the usage comes before the end")
 	}
 	return nil
 }
@@ -239,18 +246,25 @@ func strictCompletion(data []byte) error {
 		return errors.New("it is no completion")
 	}
 	for _, choice := range *c.Choices {
-		m := choice.Message
-		if choice.Index == nil || choice.Reason == nil || m == nil || m.Role == nil || *m.Role != "assistant" {
+		if choice.Index == nil || choice.Reason == nil || choice.Message == nil {
 			return errors.New("a choice without its index, finish reason or message")
 		}
-		for i := range m.ToolCalls {
-			if err := whole(&m.ToolCalls[i]); err != nil {
-				return err
-			}
-		}
-		if err := reasoned(*choice.Reason, m.ToolCalls); err != nil {
+		if err := choice.Message.ends(*choice.Reason); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ends says whether a whole message is one, and ends as it says.
+func (d *strictDelta) ends(reason string) error {
+	if d.Role == nil || *d.Role != "assistant" {
+		return errors.New("a message without its role")
+	}
+	for i := range d.ToolCalls {
+		if err := whole(&d.ToolCalls[i]); err != nil {
+			return err
+		}
+	}
+	return reasoned(reason, d.ToolCalls)
 }
