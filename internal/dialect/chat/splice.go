@@ -35,6 +35,7 @@ type turn struct {
 	said   gathered // but for the calls
 	calls  []*call
 	named  map[string]*call // by the upstream's index
+	open   int              // calls of which it is not known whose they are
 	waits  []waiting
 	usage  []byte
 	finish string
@@ -117,10 +118,10 @@ func (s *splicer) chunk(e wire.Event) {
 		s.settle()
 	}
 	switch {
-	case len(c.calls) > 0 && s.unsettled():
+	case len(c.calls) > 0 && t.open > 0:
 		t.waits = append(t.waits, waiting{event: e.Clone(), chunk: c})
 		return
-	case !s.unsettled():
+	case t.open == 0:
 		s.release()
 	}
 	s.show(e, &c)
@@ -160,13 +161,13 @@ func (s *splicer) showPart(e wire.Event, c *chunk) {
 
 // settle says of every call whose it is: the client's, if its name has not come.
 func (s *splicer) settle() {
+	if s.now.open == 0 {
+		return
+	}
 	for _, c := range s.now.calls {
 		c.known = true
 	}
-}
-
-func (s *splicer) unsettled() bool {
-	return slices.ContainsFunc(s.now.calls, func(c *call) bool { return !c.known })
+	s.now.open = 0
 }
 
 // release shows what had to wait.

@@ -159,6 +159,7 @@ func (s *splicer) fragment(f []byte) *call {
 	if c == nil {
 		c = &call{index: bytes.Clone(index)}
 		t.calls = append(t.calls, c)
+		t.open++
 		if t.named == nil {
 			t.named = map[string]*call{}
 		}
@@ -169,6 +170,7 @@ func (s *splicer) fragment(f []byte) *call {
 	c.add(f)
 	if !c.known && c.name != "" {
 		c.known = true
+		t.open--
 		if c.mine = !c.custom && s.mine(c.name); c.mine {
 			s.hides = true
 			t.late = t.late || t.passed

@@ -313,3 +313,13 @@ func TestSpliceRepeats(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkSplice(b *testing.B) {
+	s := chat.New().Splice(mine)
+	e := event(`{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1764000000,"model":"gpt-4.1","service_tier":"default",` +
+		`"choices":[{"index":0,"delta":{"content":"Hello, how are you today?"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"q8"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Event(e)
+	}
+}

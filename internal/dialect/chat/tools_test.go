@@ -16,6 +16,11 @@ import (
 	"github.com/tidwall/gjson"
 )
 
+var (
+	_ dialect.Tooler   = chat.New()
+	_ dialect.Recaller = chat.New()
+)
+
 var tools = []llm.ToolDef{
 	{Name: "kb_x", Description: "Finds <things>.", Schema: []byte(`{"type":"object","properties":{"q":{"type":"string"}}}`)},
 	{Name: "kb_y", Schema: []byte(`{"type":"object"}`)},
