@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/wire"
@@ -85,42 +86,52 @@ func (s *strictMessages) inside(kind string, data gjson.Result) error {
 	switch kind {
 	case "content_block_start":
 		block := data.Get("content_block.type").Str
-		if data.Get("index").Raw != fmt.Sprint(len(s.blocks)) || block == "" || s.stopped {
+		if data.Get("index").Raw != strconv.Itoa(len(s.blocks)) || block == "" || s.stopped {
 			return errors.New("not the next block")
 		}
 		s.blocks, s.open = append(s.blocks, block), append(s.open, true)
 		s.calls = s.calls || block == "tool_use"
 	case "content_block_delta", "content_block_stop":
-		i := int(data.Get("index").Int())
-		if !data.Get("index").Exists() || i < 0 || i >= len(s.open) || !s.open[i] {
-			return errors.New("no such block is open")
-		}
-		if kind == "content_block_stop" {
-			s.open[i] = false
-			return nil
-		}
-		of := map[string][]string{
-			"text_delta": {"text"}, "citations_delta": {"text"}, "thinking_delta": {"thinking"}, "signature_delta": {"thinking"},
-			"input_json_delta": {"tool_use", "server_tool_use", "mcp_tool_use"}, "compaction_delta": {"compaction"},
-		}
-		if kinds, known := of[data.Get("delta.type").Str]; known && !slices.Contains(kinds, s.blocks[i]) {
-			return errors.New("a delta of another kind than its block")
-		}
+		return s.block(kind, data)
 	case "message_delta":
-		s.stopped = true
-		switch {
-		case slices.Contains(s.open, true):
-			return errors.New("a block is open")
-		case !data.Get("usage").IsObject():
-			return errors.New("no usage")
-		case data.Get("delta.stop_reason").Str == "tool_use" && !s.calls:
-			return errors.New("it promises calls and there are none")
-		}
+		return s.stop(data)
 	case "message_stop":
 		s.ended = true
 		if !s.stopped {
 			return errors.New("no stop reason was told")
 		}
+	}
+	return nil
+}
+
+func (s *strictMessages) block(kind string, data gjson.Result) error {
+	i := int(data.Get("index").Int())
+	if !data.Get("index").Exists() || i < 0 || i >= len(s.open) || !s.open[i] {
+		return errors.New("no such block is open")
+	}
+	if kind == "content_block_stop" {
+		s.open[i] = false
+		return nil
+	}
+	of := map[string][]string{
+		"text_delta": {"text"}, "citations_delta": {"text"}, "thinking_delta": {"thinking"}, "signature_delta": {"thinking"},
+		"input_json_delta": {"tool_use", "server_tool_use", "mcp_tool_use"}, "compaction_delta": {"compaction"},
+	}
+	if kinds, known := of[data.Get("delta.type").Str]; known && !slices.Contains(kinds, s.blocks[i]) {
+		return errors.New("a delta of another kind than its block")
+	}
+	return nil
+}
+
+func (s *strictMessages) stop(data gjson.Result) error {
+	s.stopped = true
+	switch {
+	case slices.Contains(s.open, true):
+		return errors.New("a block is open")
+	case !data.Get("usage").IsObject():
+		return errors.New("no usage")
+	case data.Get("delta.stop_reason").Str == "tool_use" && !s.calls:
+		return errors.New("it promises calls and there are none")
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func (Dialect) Recall(body []byte, find func(id string) *dialect.Hidden) ([]byte
 	for _, m := range r.all {
 		at := cap(list) - cap(m.raw)
 		if len(m.becomes) > 0 { // else the comma before it goes, too
-			messages = slices.Concat(messages, list[done:at], bytes.Join(m.becomes, []byte{','}))
+			messages = append(append(messages, list[done:at]...), bytes.Join(m.becomes, []byte{','})...)
 		}
 		done = at + len(m.raw)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // hide is what the gateway keeps of an exchange that ended with calls of the client's.
-func hide(t testing.TB, turns ...answer) (*dialect.Hidden, told) {
+func hide(t testing.TB, turns ...answer) *dialect.Hidden {
 	t.Helper()
 	var bodies []string
 	for _, a := range turns {
@@ -24,7 +24,7 @@ func hide(t testing.TB, turns ...answer) (*dialect.Hidden, told) {
 	if last := c.saids[len(c.saids)-1]; len(last.Mine) == 0 {
 		steps = append(steps, dialect.Step{Said: last})
 	}
-	return &dialect.Hidden{Steps: steps, Shown: "msg_a"}, c
+	return &dialect.Hidden{Steps: steps, Shown: "msg_a"}
 }
 
 func finder(all ...*dialect.Hidden) func(string) *dialect.Hidden {
@@ -58,8 +58,8 @@ func marked(block string) string {
 
 func TestRecall(t *testing.T) {
 	t.Parallel()
-	mixed, _ := hide(t, answer{id: "msg_a", blocks: []string{plan, hello, own("o1"), theirs("t1"), own("o2"), theirs("t2")}, stop: "tool_use"})
-	later, _ := hide(t, answer{id: "msg_a", blocks: []string{plan, own("o3")}, stop: "tool_use"},
+	mixed := hide(t, answer{id: "msg_a", blocks: []string{plan, hello, own("o1"), theirs("t1"), own("o2"), theirs("t2")}, stop: "tool_use"})
+	later := hide(t, answer{id: "msg_a", blocks: []string{plan, own("o3")}, stop: "tool_use"},
 		answer{id: "msg_b", blocks: []string{hello, own("o4")}, stop: "tool_use"}, answer{id: "msg_c", blocks: []string{redacted, theirs("t3")}, stop: "tool_use"})
 	const ask = `{"role":"user","content":"x"}`
 	whole := []string{turnOf("assistant", plan, hello, own("o1"), theirs("t1"), own("o2"), theirs("t2")), turnOf("user", ours("o1"), ours("o2"), result("t1"), result("t2"))}
@@ -76,21 +76,25 @@ func TestRecall(t *testing.T) {
 		{"mixed", []string{ask, turnOf("assistant", seen...), answers}, slices.Concat([]string{ask}, whole)},
 		{"several turns", []string{ask, turnOf("assistant", plan, hello, redacted, theirs("t3")), turnOf("user", result("t3"))}, slices.Concat([]string{ask}, long)},
 		{
-			"further back, and both", []string{ask, turnOf("assistant", seen...), answers, turnOf("assistant", plan, hello, redacted, theirs("t3")), turnOf("user", result("t3")), turnOf("assistant", cited), ask},
+			"further back, and both",
+			[]string{ask, turnOf("assistant", seen...), answers, turnOf("assistant", plan, hello, redacted, theirs("t3")), turnOf("user", result("t3")), turnOf("assistant", cited), ask},
 			slices.Concat([]string{ask}, whole, long, []string{turnOf("assistant", cited), ask}),
 		},
 		{"thoughts left out, text changed", []string{ask, turnOf("assistant", `{"type":"text","text":"trimmed"}`, theirs("t1"), theirs("t2")), answers}, slices.Concat([]string{ask}, whole)},
 		{"one message for each block", []string{ask, turnOf("assistant", plan), turnOf("assistant", hello), turnOf("assistant", theirs("t1"), theirs("t2")), answers}, slices.Concat([]string{ask}, whole)},
 		{
-			"what was said before", []string{ask, `{"role":"assistant","content":"Well,"}`, turnOf("assistant", slices.Concat([]string{searched, found}, seen)...), answers},
+			"what was said before",
+			[]string{ask, `{"role":"assistant","content":"Well,"}`, turnOf("assistant", slices.Concat([]string{searched, found}, seen)...), answers},
 			slices.Concat([]string{ask, `{"role":"assistant","content":"Well,"}`, turnOf("assistant", searched, found)}, whole),
 		},
 		{
-			"cache breakpoint", []string{ask, turnOf("assistant", plan, hello, theirs("t1"), marked(theirs("t2"))), answers},
+			"cache breakpoint",
+			[]string{ask, turnOf("assistant", plan, hello, theirs("t1"), marked(theirs("t2"))), answers},
 			[]string{ask, turnOf("assistant", plan, hello, own("o1"), theirs("t1"), own("o2"), marked(theirs("t2"))), whole[1]},
 		},
 		{
-			"breakpoint before stays", []string{ask, turnOf("assistant", slices.Concat([]string{marked(searched), found}, seen)...), answers},
+			"breakpoint before stays",
+			[]string{ask, turnOf("assistant", slices.Concat([]string{marked(searched), found}, seen)...), answers},
 			slices.Concat([]string{ask, turnOf("assistant", marked(searched), found)}, whole),
 		},
 		{"more than results", []string{ask, turnOf("assistant", seen...), turnOf("user", result("t1"), result("t2"), hello)}, []string{ask, whole[0], turnOf("user", ours("o1"), ours("o2"), result("t1"), result("t2"), hello)}},
@@ -149,7 +153,7 @@ func TestMixedTurnRoundTrip(t *testing.T) {
 }
 
 func FuzzRecall(f *testing.F) {
-	h, _ := hide(f, answer{id: "msg_a", blocks: []string{plan, own("o1")}, stop: "tool_use"}, answer{id: "msg_b", blocks: []string{hello, own("o2"), theirs("t1")}, stop: "tool_use"})
+	h := hide(f, answer{id: "msg_a", blocks: []string{plan, own("o1")}, stop: "tool_use"}, answer{id: "msg_b", blocks: []string{hello, own("o2"), theirs("t1")}, stop: "tool_use"})
 	for _, messages := range []string{
 		turnOf("assistant", plan, hello, theirs("t1")) + "," + turnOf("user", result("t1")),
 		`{"role":"assistant","content":"a"},` + turnOf("assistant", novel, marked(theirs("t1"))) + "," + turnOf("user", hello, result("t1")),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -241,9 +242,7 @@ func (c told) message(t testing.TB) (m map[string]any) {
 			}
 		case "message_delta":
 			m["stop_reason"] = data.Delta["stop_reason"]
-			for name, v := range data.Usage {
-				m["usage"].(map[string]any)[name] = v
-			}
+			maps.Copy(m["usage"].(map[string]any), data.Usage)
 		}
 	}
 	all := []any{}
