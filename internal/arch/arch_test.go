@@ -75,7 +75,7 @@ var uses = []struct {
 	only     []string
 	reason   string
 }{
-	{".RoundTrip", []string{"internal/upstream", "keypool"}, "there is one place that sends and one loop that fails over"},
+	{".RoundTrip", []string{"internal/upstream", "keypool", "internal/mcp"}, "there is one place that sends to providers and one loop that fails over; mcp guards its servers' answers"},
 	{"http.ResponseWriter", []string{"internal/gateway", "internal/admin", "internal/ui", "internal/simulator"}, "one owner at a time writes an answer"},
 }
 
