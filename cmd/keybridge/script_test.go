@@ -2,13 +2,17 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -16,6 +20,7 @@ import (
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": scriptStart, "kill9": scriptKill, "ask": scriptAsk,
+		"mcp": scriptMCP, "until": scriptUntil,
 	}
 }
 
@@ -86,5 +91,32 @@ func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	if strconv.Itoa(resp.StatusCode) != args[0] {
 		ts.Fatalf("%s: status %d, want %s: %s", args[1], resp.StatusCode, args[0], said)
+	}
+}
+
+// scriptMCP runs "mcp NAME TOOL…": an MCP server with these tools, until the script
+// ends. Its address is then in $NAME.
+func scriptMCP(ts *testscript.TestScript, _ bool, args []string) {
+	server := sdk.NewServer(&sdk.Implementation{Name: args[0], Version: "1"}, nil)
+	for _, tool := range args[1:] {
+		sdk.AddTool(server, &sdk.Tool{Name: tool, Description: "Can " + tool + ".\nAnd more."},
+			func(context.Context, *sdk.CallToolRequest, struct{}) (*sdk.CallToolResult, any, error) { return nil, nil, nil })
+	}
+	h := httptest.NewServer(sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return server }, nil))
+	ts.Setenv(args[0], h.Listener.Addr().String())
+	ts.Defer(func() { h.CloseClientConnections(); h.Close() })
+}
+
+// scriptUntil runs "until PATTERN PROGRAM ARGS…" again and again until it prints that.
+func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("never printed %q", args[0])
+		}
 	}
 }

@@ -47,7 +47,8 @@ type Options struct {
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	// Ledger is told of every exchange besides the metrics and the access log.
 	Ledger ledger.Listener
-	// Tools are offered to conversations; nil: none.
+	// Tools are offered to conversations in the place of the configured ones. The app
+	// does not close them. Nil: what is configured.
 	Tools gateway.Tools
 	// Simulator shapes the built-in simulator. Without keys it has three for each
 	// provider.
@@ -76,6 +77,7 @@ type App struct {
 	keyMetrics *keypool.Metrics
 	metrics    *metrics.Metrics
 	client     *upstream.Client
+	tools      *tools
 	salt       []byte
 	state      *stateFile  // nil: what is learned of the keys is not kept
 	simulation *simulation // nil: real providers
@@ -119,6 +121,9 @@ func New(o Options) (*App, error) {
 	}
 	a.client = upstream.NewClient(upstream.Options{DialContext: a.o.Dial})
 	a.stop(func(context.Context) { a.client.CloseIdle() })
+	a.tools = newTools()
+	a.stop(a.tools.close)
+	metrics.RegisterServers(prefixed, a.serversNow)
 	if len(c.Providers) == 0 && a.o.ConfigPath == "" {
 		if err := a.simulate(c); err != nil {
 			a.Stop(context.Background())
@@ -270,7 +275,7 @@ func (a *App) adminHandler() http.Handler {
 	}
 	return admin.New(admin.Options{
 		Token:    func() string { return a.current.Load().config.AdminToken.Reveal() },
-		Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Pools: a.KeyPools, Keep: a.state.keep, Mounts: mounts, Log: a.log,
+		Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Pools: a.KeyPools, Tools: a.toolsOf, Keep: a.state.keep, Mounts: mounts, Log: a.log,
 	})
 }
 

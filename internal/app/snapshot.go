@@ -106,6 +106,7 @@ func (a *App) install(c *config.Config) error {
 	}
 	a.level.Set(c.Log.Level)
 	a.metrics.SetProviders(infos)
+	a.offer(c, next)
 	a.swap(&state{config: c, snapshot: next})
 	a.metrics.Reloaded(true, time.Now())
 	return nil
