@@ -14,6 +14,7 @@ import (
 	"keybridge/internal/dialect/chat"
 	"keybridge/internal/dialect/messages"
 	"keybridge/internal/ledger"
+	"keybridge/internal/wire"
 )
 
 func TestCallsOfATurnRunSideBySide(t *testing.T) {
@@ -137,5 +138,31 @@ func TestHiddenCallsOfAMixedTurnAreKeptForTheirCaller(t *testing.T) {
 		if body := r.seen()[2].Body; body != back {
 			t.Errorf("an hour later it went out as %s", body)
 		}
+	})
+}
+
+// echoing splices as one does that makes events anew from their data.
+type echoing struct{ looped }
+
+func (echoing) Splice(func(string) bool) dialect.Splicer { return &echo{} }
+
+type echo struct{ splicer }
+
+func (*echo) Event(e wire.Event) []wire.Event {
+	return []wire.Event{{Raw: fmt.Appendf(nil, "data: %s\n\n", e.Data)}}
+}
+
+// An error that quotes a key is masked before a splicer sees it, in its data too.
+func TestErrorsAreMaskedBeforeTheyAreSpliced(t *testing.T) {
+	a := apis["messages"]
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, setup{msgs: echoing{looped{messages.New()}}, tools: &tools{}, upstream: func(w http.ResponseWriter, req *http.Request, _ string, _ int) {
+			sse(w, messageStart, textDelta, "event: error\ndata: "+`{"type":"error","error":{"type":"api_error","message":"`+req.Header.Get("X-Api-Key")+`"}}`+"\n\n")
+		}})
+		got := r.post(a.path, a.request[true])
+		if strings.Contains(got.Body, key(0)) || !strings.Contains(got.Body, "***") {
+			t.Errorf("the client is told %s", got.Body)
+		}
+		r.ended()
 	})
 }
