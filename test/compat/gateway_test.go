@@ -109,17 +109,25 @@ func start(t *testing.T, p *provider) string {
 // greeting has the addresses, and ends what the gateway prints once it listens.
 var greeting = regexp.MustCompile(`(?s)serves on (http://\S+).*Metrics +(http://[^/]+)/metrics.*/readyz\n`)
 
-// serve runs keybridge on free ports until the test ends, with no variable that
-// holds a key, and returns where clients and where the operator connect. If the
-// test failed it shows what was printed.
+// serve runs a gateway on free ports until the test ends, and returns where clients
+// and where the operator connect.
 func serve(t *testing.T, args ...string) (gateway, admin string) {
 	t.Helper()
+	found := launch(t, greeting, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
+	return found[1], found[2]
+}
+
+// launch runs keybridge until the test ends, with no variable that holds a key, and
+// returns the match of what it prints when it is ready. If the test failed it shows
+// all that was printed.
+func launch(t *testing.T, ready *regexp.Regexp, args ...string) []string {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, binary, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = []string{"HOME=" + t.TempDir()}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	out := &output{greeted: make(chan []string, 1)}
+	out := &output{greeting: ready, greeted: make(chan []string, 1)}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -135,28 +143,29 @@ func serve(t *testing.T, args ...string) (gateway, admin string) {
 	})
 	select {
 	case found := <-out.greeted:
-		return found[1], found[2]
+		return found
 	case <-ended:
 		t.Fatal("keybridge did not start")
 	case <-time.After(20 * time.Second):
 		t.Fatal("keybridge did not start within 20 s")
 	}
-	return "", ""
+	return nil
 }
 
-// output is what a gateway prints, read while it still runs.
+// output is what a process prints, read while it still runs.
 type output struct {
-	mu      sync.Mutex
-	b       bytes.Buffer
-	told    bool
-	greeted chan []string // gets one match of greeting
+	mu       sync.Mutex
+	b        bytes.Buffer
+	told     bool
+	greeting *regexp.Regexp
+	greeted  chan []string // gets one match of greeting
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n, err := o.b.Write(p)
-	if found := greeting.FindStringSubmatch(o.b.String()); !o.told && found != nil {
+	if found := o.greeting.FindStringSubmatch(o.b.String()); !o.told && found != nil {
 		o.told = true
 		o.greeted <- found
 	}
