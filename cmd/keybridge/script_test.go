@@ -99,8 +99,10 @@ func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
 func scriptMCP(ts *testscript.TestScript, _ bool, args []string) {
 	server := sdk.NewServer(&sdk.Implementation{Name: args[0], Version: "1"}, nil)
 	for _, tool := range args[1:] {
-		sdk.AddTool(server, &sdk.Tool{Name: tool, Description: "Can " + tool + ".\nAnd more."},
-			func(context.Context, *sdk.CallToolRequest, struct{}) (*sdk.CallToolResult, any, error) { return nil, nil, nil })
+		said := func(context.Context, *sdk.CallToolRequest, struct{}) (*sdk.CallToolResult, any, error) {
+			return nil, nil, nil
+		}
+		sdk.AddTool(server, &sdk.Tool{Name: tool, Description: "Can " + tool + ".\nAnd more."}, said)
 	}
 	h := httptest.NewServer(sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return server }, nil))
 	ts.Setenv(args[0], h.Listener.Addr().String())

@@ -77,7 +77,7 @@ type App struct {
 	keyMetrics *keypool.Metrics
 	metrics    *metrics.Metrics
 	client     *upstream.Client
-	tools      *tools
+	tools      tools
 	salt       []byte
 	state      *stateFile  // nil: what is learned of the keys is not kept
 	simulation *simulation // nil: real providers
@@ -121,7 +121,6 @@ func New(o Options) (*App, error) {
 	}
 	a.client = upstream.NewClient(upstream.Options{DialContext: a.o.Dial})
 	a.stop(func(context.Context) { a.client.CloseIdle() })
-	a.tools = newTools()
 	a.stop(a.tools.close)
 	metrics.RegisterServers(prefixed, a.serversNow)
 	if len(c.Providers) == 0 && a.o.ConfigPath == "" {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,15 +21,7 @@ import (
 // server with a new credential is called with that.
 type tools struct {
 	room    atomic.Pointer[mcp.Room]
-	leaving sync.WaitGroup // of rooms that are in force no more
-	ctx     context.Context
-	leave   context.CancelFunc
-}
-
-func newTools() *tools {
-	t := &tools{}
-	t.ctx, t.leave = context.WithCancel(context.Background())
-	return t
+	leaving sync.WaitGroup // rooms that are in force no more
 }
 
 // Of implements gateway.Tools.
@@ -45,17 +38,17 @@ func (t *tools) furnish(o mcp.Options) {
 	before := t.room.Load()
 	t.room.Store(mcp.New(o, before))
 	if before != nil {
-		t.leaving.Go(func() { before.Close(t.ctx) })
+		t.leaving.Go(func() { before.Close(context.Background()) }) // every call has its time
 	}
 }
 
-// close ends all sessions, and whatever still runs in them when ctx ends.
+// close ends all sessions, and whatever still runs in them when ctx ends. Nobody calls
+// any more by then.
 func (t *tools) close(ctx context.Context) {
-	t.leave()
-	t.leaving.Wait()
 	if room := t.room.Load(); room != nil {
 		room.Close(ctx)
 	}
+	t.leaving.Wait()
 }
 
 // shown is the room that metrics and operators see: with Options.Tools its own, if it
@@ -76,7 +69,7 @@ func (a *App) offer(c *config.Config, next *gateway.Snapshot) {
 	case a.o.Tools != nil:
 		next.Tools = a.o.Tools
 	case len(c.MCP.Servers) > 0:
-		next.Tools = a.tools
+		next.Tools = &a.tools
 	}
 	var names []string
 	for _, s := range a.serversNow() {
@@ -138,9 +131,7 @@ func (a *App) toolsOf(caller string) admin.Tools {
 		for _, o := range room.Offers(ledger.Principal{Name: name, Credential: ledger.Pooled}) {
 			mine[o.Server] = append(mine[o.Server], admin.Tool{Name: o.Name, Server: o.Server, Tool: o.Tool, Description: o.Description})
 		}
-		for server, tools := range mine {
-			offers[server] = tools
-		}
+		maps.Copy(offers, mine)
 	}
 	for _, s := range room.Status() {
 		out.Servers = append(out.Servers, admin.ToolServer{

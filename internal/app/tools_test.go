@@ -92,14 +92,10 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// offers says whether the gateway offers so many tools to a caller.
-func (r *running) offers(t *testing.T, caller string, n int) func() bool {
+// offers says whether the gateway offers so many tools to bob.
+func (r *running) offers(t *testing.T, n int) func() bool {
 	return func() bool {
-		query := ""
-		if caller != "" {
-			query = "?token=" + caller
-		}
-		code, body := r.do(t, "GET", "http://"+r.Address("admin")+"/tools"+query, "")
+		code, body := r.do(t, "GET", "http://"+r.Address("admin")+"/tools?token=bob", "")
 		var got struct{ Tools []struct{ Name string } }
 		if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 {
 			t.Fatalf("%d %s", code, body)
@@ -137,7 +133,7 @@ mcp:
     - {name: deploy, url: "http://%s", tokens: [alice]}
 `
 
-var toolEnv = map[string]string{ //nolint:gochecknoglobals // a constant table
+var toolEnv = map[string]string{
 	"A": "sk-key-number-a-000000", "ALICE": "token-of-alice", "BOB": "token-of-bob", "TICKETS": "secret-of-tickets", "OTHER": "secret-of-others",
 }
 
@@ -147,7 +143,7 @@ func TestToolServers(t *testing.T) {
 	path := write(t, "", fmt.Sprintf(twoTokens, "http://upstream.test/v1", tickets.URL, deadAddress(t)))
 	r := start(t, path, toolEnv)
 
-	eventually(t, "tickets is up", r.offers(t, "bob", 2))
+	eventually(t, "tickets is up", r.offers(t, 2))
 	code, body := r.do(t, "GET", "http://"+r.Address("admin")+"/tools?token=alice", "")
 	type server struct {
 		Name    string
@@ -211,12 +207,12 @@ func TestToolServersReload(t *testing.T) {
 	text := fmt.Sprintf(twoTokens, "http://upstream.test/v1", tickets.URL, gone)
 	path := write(t, "", text)
 	r := start(t, path, toolEnv)
-	eventually(t, "tickets is up", r.offers(t, "bob", 2))
+	eventually(t, "tickets is up", r.offers(t, 2))
 
 	greeted, listed := tickets.greeted(), tickets.asked("tools/list")
 	write(t, path, strings.Replace(text, "level: debug", "level: info", 1))
 	r.reload(t)
-	if !r.offers(t, "bob", 2)() {
+	if !r.offers(t, 2)() {
 		t.Error("the tools of a kept server are gone after a reload")
 	}
 	eventually(t, "the catalogue is read again", func() bool { return tickets.asked("tools/list") > listed })
@@ -226,7 +222,7 @@ func TestToolServersReload(t *testing.T) {
 
 	write(t, path, strings.Replace(text, "TICKETS}", "OTHER}", 1))
 	r.reload(t)
-	eventually(t, "tickets is up again", r.offers(t, "bob", 2))
+	eventually(t, "tickets is up again", r.offers(t, 2))
 	if n := tickets.greeted(); n == greeted {
 		t.Error("a new credential began no session")
 	}
@@ -244,7 +240,7 @@ func TestToolServersReload(t *testing.T) {
 	write(t, path, without)
 	r.reload(t)
 	metricstest.Absent(t, r.Gatherer(), "keybridge_mcp_server_up", "keybridge_mcp_server_tools", "keybridge_injected_tool_invocations_total")
-	if !r.offers(t, "bob", 0)() {
+	if !r.offers(t, 0)() {
 		t.Error("tools are offered that are not configured")
 	}
 }
@@ -258,9 +254,9 @@ func TestToolLoop(t *testing.T) {
 	upstream := httptest.NewServer(sim)
 	t.Cleanup(upstream.Close)
 	r := start(t, write(t, "", fmt.Sprintf(twoTokens, upstream.URL+"/openai/v1", tickets.URL, deadAddress(t))), toolEnv)
-	eventually(t, "tickets is up", r.offers(t, "bob", 2))
+	eventually(t, "tickets is up", r.offers(t, 2))
 
-	req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+r.Address("listen")+"/v1/chat/completions",
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+r.Address("listen")+"/v1/chat/completions",
 		strings.NewReader(`{"model":"gpt-5","messages":[{"role":"user","content":"simulate:tool=kb_tickets_search simulate:tool-turns=4"}]}`))
 	if err != nil {
 		t.Fatal(err)
