@@ -61,6 +61,8 @@ func TestRecall(t *testing.T) {
 	mixed := hide(t, answer{id: "msg_a", blocks: []string{plan, hello, own("o1"), theirs("t1"), own("o2"), theirs("t2")}, stop: "tool_use"})
 	later := hide(t, answer{id: "msg_a", blocks: []string{plan, own("o3")}, stop: "tool_use"},
 		answer{id: "msg_b", blocks: []string{hello, own("o4")}, stop: "tool_use"}, answer{id: "msg_c", blocks: []string{redacted, theirs("t3")}, stop: "tool_use"})
+	again := hide(t, answer{id: "msg_a", blocks: []string{hello, hello, own("o5"), theirs("t5"), plan}, stop: "tool_use"})
+	restored := turnOf("assistant", hello, hello, own("o5"), theirs("t5"), plan)
 	const ask = `{"role":"user","content":"x"}`
 	whole := []string{turnOf("assistant", plan, hello, own("o1"), theirs("t1"), own("o2"), theirs("t2")), turnOf("user", ours("o1"), ours("o2"), result("t1"), result("t2"))}
 	long := []string{
@@ -97,6 +99,18 @@ func TestRecall(t *testing.T) {
 			[]string{ask, turnOf("assistant", slices.Concat([]string{marked(searched), found}, seen)...), answers},
 			slices.Concat([]string{ask, turnOf("assistant", marked(searched), found)}, whole),
 		},
+		{
+			"said twice", []string{ask, turnOf("assistant", novel, hello, hello, theirs("t5"), plan), turnOf("user", result("t5"))},
+			[]string{ask, turnOf("assistant", novel), restored, turnOf("user", ours("o5"), result("t5"))},
+		},
+		{
+			"thoughts take no breakpoint", []string{ask, turnOf("assistant", hello, hello, marked(theirs("t5"))), turnOf("user", result("t5"))},
+			[]string{ask, turnOf("assistant", hello, hello, own("o5"), marked(theirs("t5")), plan), turnOf("user", ours("o5"), result("t5"))},
+		},
+		{
+			"blank text between", []string{ask, turnOf("assistant", plan, `{"type":"text","text":" "}`, hello, theirs("t1"), theirs("t2")), answers},
+			slices.Concat([]string{ask}, whole),
+		},
 		{"more than results", []string{ask, turnOf("assistant", seen...), turnOf("user", result("t1"), result("t2"), hello)}, []string{ask, whole[0], turnOf("user", ours("o1"), ours("o2"), result("t1"), result("t2"), hello)}},
 		{"there already", slices.Concat([]string{ask}, whole), nil},
 		{"there already, several turns", slices.Concat([]string{ask}, long), nil},
@@ -110,7 +124,7 @@ func TestRecall(t *testing.T) {
 			body := func(all []string) string {
 				return `{ "model":"m", "messages" : [ ` + strings.Join(all, " , ") + " ],\"x\":1.0}"
 			}
-			got, err := messages.New().Recall([]byte(body(c.have)), finder(mixed, later))
+			got, err := messages.New().Recall([]byte(body(c.have)), finder(mixed, later, again))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,8 +136,8 @@ func TestRecall(t *testing.T) {
 			if !strings.HasPrefix(string(got), `{ "model":"m", "messages" : [ `+ask) || !strings.HasSuffix(string(got), ` ],"x":1.0}`) {
 				t.Errorf("more than its part has changed: %s", got)
 			}
-			again, _ := messages.New().Recall(got, finder(mixed, later))
-			same(t, "done twice", string(got), string(again))
+			twice, _ := messages.New().Recall(got, finder(mixed, later, again))
+			same(t, "done twice", string(got), string(twice))
 		})
 	}
 }

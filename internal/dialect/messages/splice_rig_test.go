@@ -38,7 +38,7 @@ const (
 	searched = `{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"query": "x"}}`
 	found    = `{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[{"type":"web_search_result","url":"https://example.com"}]}`
 	novel    = `{"type":"novel_thing","x":1.0,"big":12345678901234567890}`
-	compact  = `{"type":"compaction","content":"the story so far"}`
+	compact  = `{"type":"compaction","content":"the story so far","encrypted_content":"gAAA=="}`
 )
 
 func call(id, name, input string) string {
@@ -118,7 +118,7 @@ func pieces(r *rand.Rand, raw string) (start string, deltas []string) {
 		grow("input_json_delta", "partial_json", quoted)
 		return fmt.Sprintf(`{"type":%q,"id":%s,"name":%s,"input":{}}`, kind, block.Get("id").Raw, block.Get("name").Raw), deltas
 	case "compaction":
-		return `{"type":"compaction","content":null}`, []string{`{"type":"compaction_delta","content":` + block.Get("content").Raw + `}`}
+		return `{"type":"compaction","content":null}`, []string{`{"type":"compaction_delta","content":` + block.Get("content").Raw + `,"encrypted_content":` + block.Get("encrypted_content").Raw + `}`}
 	}
 	return raw, nil
 }

@@ -269,6 +269,26 @@ func TestIterationsAreJoined(t *testing.T) {
 	same(t, "usage", parsed(t, `[{"type":"message","output_tokens":1},{"type":"message","output_tokens":2}]`), c.message(t)["usage"].(map[string]any)["iterations"])
 }
 
+// Fields that a report leaves out or has as null keep what was told before.
+func TestReportsReplaceOnlyWhatTheyTell(t *testing.T) {
+	t.Parallel()
+	a := answer{id: "a", blocks: []string{own("o1")}, stop: "tool_use"}
+	first := strings.ReplaceAll(a.stream(source()), stopUsage, `{"input_tokens":null,"output_tokens":20,"iterations":[{"output_tokens":1}]}`)
+	c := converse(t, wire.SSE, first, answer{id: "b", stop: "end_turn"}.stream(source()))
+	usage, _ := c.message(t)["usage"].(map[string]any)
+	same(t, "input and iterations", []any{json.Number("200"), parsed(t, `[{"output_tokens":1}]`)}, []any{usage["input_tokens"], usage["iterations"]})
+}
+
+func TestACallThatIsNotClosedIsNotRun(t *testing.T) {
+	t.Parallel()
+	stream := answer{id: "a", blocks: []string{own("o1")}, stop: "tool_use"}.stream(source())
+	c := converse(t, wire.SSE, strings.Replace(stream, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n", "", 1))
+	if !c.saids[0].Cut || len(c.steps) > 0 {
+		t.Errorf("%+v", c.saids[0])
+	}
+	same(t, "reason", any("end_turn"), c.message(t)["stop_reason"])
+}
+
 func TestWhatAToolRanInIsGoneOnWith(t *testing.T) {
 	t.Parallel()
 	a := answer{id: "a", blocks: []string{own("o1")}, stop: "tool_use"}
