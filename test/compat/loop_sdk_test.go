@@ -104,7 +104,7 @@ func (t *chatTalk) ask(ctx context.Context, c client) (r reply, err error) {
 	if r.In+r.Out != got.Usage.TotalTokens {
 		return r, fmt.Errorf("usage does not add up: %s", got.Usage.RawJSON())
 	}
-	r.End = map[string]string{"stop": endWhole, "tool_calls": endCalls, "length": endShort}[string(got.Choices[0].FinishReason)]
+	r.End = map[string]string{"stop": endWhole, "tool_calls": endCalls, "length": endShort}[got.Choices[0].FinishReason]
 	for _, c := range m.ToolCalls {
 		r.Calls = append(r.Calls, made{c.ID, c.Function.Name, c.Function.Arguments})
 	}

@@ -8,20 +8,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const sayFirst = "First I say that I call a tool."
-
-// saysOf is what the model says before the calls of so many turns.
-func saysOf(turns ...string) string {
-	said := sayFirst
-	for _, n := range turns {
-		said += sayFirst + " This is turn " + n + "."
-	}
-	return said
-}
+// What the model says before the calls of its first turn, and of its first two.
+const (
+	sayFirst = "First I say that I call a tool."
+	sayTwice = sayFirst + sayFirst + " This is turn 2."
+)
 
 // A prompt makes the simulator call tools; the SDK sees one answer.
 func TestToolLoop(t *testing.T) {
-	t.Parallel()
 	s := looping(t)
 	for _, w := range ways() {
 		picture := "here: [image/png]"
@@ -42,7 +36,7 @@ func TestToolLoop(t *testing.T) {
 			{"one by its prefix, text first", "simulate:say-first simulate:tool=kb_kit_ec*", []string{"echo"}, sayFirst, "The tool said: echo: <simulate:say-first simulate:tool=kb_kit_ec*> (simulated ", 2, 0},
 			{"two at once", "simulate:tool=kb_kit_meet,kb_kit_meet", []string{"meet", "meet"}, "", "The tool said: met | met (simulated ", 2, 0},
 			{"three turns", "simulate:tool=kb_kit_look simulate:tool-turns=3", []string{"look", "look", "look"}, "", "The tool said: all is well (simulated ", 4, 0},
-			{"thoughts, and text first", "simulate:thinking simulate:say-first simulate:tool=kb_kit_look/kb_kit_meet,kb_kit_meet", []string{"look", "meet", "meet"}, saysOf("2"), "The tool said: met | met (simulated ", 3, 3},
+			{"thoughts, and text first", "simulate:thinking simulate:say-first simulate:tool=kb_kit_look/kb_kit_meet,kb_kit_meet", []string{"look", "meet", "meet"}, sayTwice, "The tool said: met | met (simulated ", 3, 3},
 			{"one that fails", "simulate:tool=kb_kit_fail", []string{"fail"}, "", "The tool said: Error: it is broken (simulated ", 2, 0},
 			{"a picture", "simulate:tool=kb_kit_draw", []string{"draw"}, "", "The tool said: " + picture, 2, 0},
 			{"broken arguments", "simulate:tool=kb_kit_echo simulate:bad-arguments", nil, "", "The tool said: Error: ", 2, 0},
@@ -81,7 +75,6 @@ func TestToolLoop(t *testing.T) {
 // A turn that calls a tool of the client's, too, shows only that; the conversation
 // that goes on is whole to the model, as the simulator finds.
 func TestMixedTurns(t *testing.T) {
-	t.Parallel()
 	s := looping(t)
 	for _, w := range ways() {
 		for _, tt := range []struct {
@@ -94,7 +87,7 @@ func TestMixedTurns(t *testing.T) {
 		}{
 			{"first turn", "simulate:tool=kb_kit_look," + toolName, []string{"look"}, "", 0, "The tool said: all is well | 17 degrees (simulated "},
 			{"client's first", "simulate:tool=" + toolName + ",kb_kit_look", []string{"look"}, "", 0, "The tool said: all is well | 17 degrees (simulated "},
-			{"second turn", "simulate:thinking simulate:say-first simulate:tool=kb_kit_look/kb_kit_meet," + toolName + ",kb_kit_meet", []string{"look", "meet", "meet"}, saysOf("2"), 0, "The tool said: met | met | 17 degrees (simulated "},
+			{"second turn", "simulate:thinking simulate:say-first simulate:tool=kb_kit_look/kb_kit_meet," + toolName + ",kb_kit_meet", []string{"look", "meet", "meet"}, sayTwice, 0, "The tool said: met | met | 17 degrees (simulated "},
 			{"client's after ours", "simulate:tool=kb_kit_look/" + toolName, []string{"look"}, "", 0, "The tool said: 17 degrees (simulated "},
 			{"twice", "simulate:thinking simulate:tool=kb_kit_look," + toolName + " simulate:tool-turns=2", []string{"look"}, "", 1, "The tool said: all is well | 17 degrees (simulated "},
 		} {
@@ -147,7 +140,6 @@ func TestMixedTurns(t *testing.T) {
 // Where the gateway does not know any more what it has hidden, the conversation goes
 // on without it.
 func TestHiddenIsLost(t *testing.T) {
-	t.Parallel()
 	s := looping(t)
 	restarted := s.again(t)
 	for _, w := range ways() {
@@ -180,7 +172,6 @@ func TestHiddenIsLost(t *testing.T) {
 
 // A turn that ends amid a call ends the answer: the call is neither run nor shown.
 func TestCutInACall(t *testing.T) {
-	t.Parallel()
 	s := looping(t)
 	for _, w := range ways() {
 		t.Run(w.name, func(t *testing.T) {
@@ -191,8 +182,8 @@ func TestCutInACall(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.End != endShort || len(got.Calls) > 0 || got.Text != saysOf("2") {
-				t.Errorf("got %+v, want %q and the end of the limit", got, saysOf("2"))
+			if got.End != endShort || len(got.Calls) > 0 || got.Text != sayTwice {
+				t.Errorf("got %+v, want %q and the end of the limit", got, sayTwice)
 			}
 			if diff := cmp.Diff([]string{"look"}, s.kit.noted()); diff != "" {
 				t.Error("tools that ran (-want +got):", diff)
@@ -216,7 +207,7 @@ func TestKeyFailsBetweenTurns(t *testing.T) {
 			d := w.begin()
 			d.says("simulate:say-first simulate:tool=kb_kit_trouble/kb_kit_look")
 			got, err := d.ask(t.Context(), client{gateway: s.gateway, key: token})
-			if err != nil || got.End != endWhole || !strings.HasPrefix(got.Text, saysOf("2")+"The tool said: all is well (simulated ") {
+			if err != nil || got.End != endWhole || !strings.HasPrefix(got.Text, sayTwice+"The tool said: all is well (simulated ") {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			if diff := cmp.Diff([]string{"trouble", "look"}, s.kit.noted()); diff != "" {
