@@ -68,10 +68,8 @@ func (s *server) use(ctx context.Context, tool string, args []byte) used {
 	failed := func(o ledger.ToolOutcome, err error, sorry string) used {
 		return used{outcome: o, err: errors.New(s.private.Replace(cut(err.Error(), 1<<10))), sorry: s.private.Replace(sorry)}
 	}
-	if args = bytes.TrimSpace(args); len(args) == 0 || string(args) == "null" {
-		args = []byte("{}")
-	}
-	if args[0] != '{' || !json.Valid(args) {
+	args, ok := object(args)
+	if !ok {
 		return failed(ledger.ToolRefused, errors.New("its arguments are no JSON object"),
 			"was not called: its arguments must be one JSON object, and these are not. Call it again with a valid one.")
 	}
@@ -92,18 +90,11 @@ func (s *server) use(ctx context.Context, tool string, args []byte) used {
 		return failed(ledger.ToolTimeout, errors.New("no slot for the call became free"),
 			"was not called: too many calls of it are under way. Try again later.")
 	}
-	var f *fate
-	res, err := (*sdk.CallToolResult)(nil), error(nil)
-	for range 2 {
-		f = &fate{}
-		if res, err = s.try(context.WithValue(ctx, fateKey{}, f), tool, args, f); err == nil || ctx.Err() != nil || !f.lost.Load() && f.sent.Load() {
-			break
-		}
-	}
+	res, f, err := s.ask(ctx, tool, args)
 	switch {
 	case err != nil:
-		o, text := s.blame(ctx, whole, f, err)
-		return failed(o, plain(err, f), text)
+		o, sorry := s.blame(ctx, whole, f, err)
+		return failed(o, plain(err, f), sorry)
 	case res.NeedsInput():
 		return failed(ledger.ToolInvalid, errors.New("it wants to ask the user"), "wants to ask the user something first, which it cannot do here. Try it with other arguments, or do without it.")
 	}
@@ -113,6 +104,26 @@ func (s *server) use(ctx context.Context, tool string, args []byte) used {
 		return used{parts: out.parts, size: out.size, outcome: ledger.ToolFailed, err: errTool}
 	}
 	return used{parts: out.parts, size: out.size, outcome: ledger.ToolOK}
+}
+
+// object is the arguments as the one JSON object they must be.
+func object(args []byte) ([]byte, bool) {
+	if args = bytes.TrimSpace(args); len(args) == 0 || string(args) == "null" {
+		return []byte("{}"), true
+	}
+	return args, args[0] == '{' && json.Valid(args)
+}
+
+// ask makes a call, and once more if it cannot have been made.
+func (s *server) ask(ctx context.Context, tool string, args []byte) (res *sdk.CallToolResult, f *fate, err error) {
+	for range 2 {
+		f = &fate{}
+		res, err = s.try(context.WithValue(ctx, fateKey{}, f), tool, args, f)
+		if err == nil || ctx.Err() != nil || !f.lost.Load() && f.sent.Load() {
+			break
+		}
+	}
+	return res, f, err
 }
 
 // begin counts a call of a server that is not being closed.

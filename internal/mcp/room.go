@@ -113,7 +113,7 @@ func (r *Room) share(settings Server) *server {
 	}
 	for _, s := range r.servers {
 		if reflect.DeepEqual(s.o, settings) && s.retain() {
-			s.poke()
+			s.revive()
 			return s
 		}
 	}

@@ -301,3 +301,66 @@ func TestOnlyItsOwnHeaders(t *testing.T) {
 		t.Errorf("logs a secret:\n%s", l)
 	}
 }
+
+// A session whose stream of changes has broken is replaced, without a word.
+func TestDeafSession(t *testing.T) {
+	t.Parallel()
+	for _, era := range eras {
+		t.Run(era.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer("echo")
+			srv := host(t, s, era.options)
+			r, l := newRoom(t, Server{Name: "one", URL: srv.URL})
+			waitUp(t, r, "one")
+			first := r.servers[0].sessionNow()
+			srv.CloseClientConnections()
+			if era.options.Stateless {
+				until(t, "another session", func() bool { x := r.servers[0].sessionNow(); return x != nil && x != first })
+			}
+			addTool(s, "late", func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) { return say("here"), nil })
+			until(t, "the change of the list arrives", func() bool { return strings.Contains(offered(r), "kb_one_late") })
+			if strings.Contains(l.String(), "down") {
+				t.Errorf("that is no outage:\n%s", l)
+			}
+		})
+	}
+}
+
+// A server that ends each session is not tried without a rest.
+func TestShortSessions(t *testing.T) {
+	var begun atomic.Int64
+	fine := crooked(toolNamed("x"), nil)
+	srv := serve(t, rpcSeen(func(a ask) {
+		if a.Method == "initialize" {
+			begun.Add(1)
+		}
+	}, fine))
+	r, l := newRoom(t, Server{Name: "one", URL: srv.URL})
+	s := r.servers[0]
+	for range 3 {
+		until(t, "a session", func() bool {
+			x := s.sessionNow()
+			if x != nil {
+				x.end(errBroken)
+			}
+			return x != nil
+		})
+		until(t, "its end", func() bool { return s.sessionNow() == nil })
+	}
+	waitDown(t, r, "one", "broke off")
+	if n := begun.Load(); n > 6 {
+		t.Errorf("%d sessions were begun:\n%s", n, l)
+	}
+	waitUp(t, r, "one")
+}
+
+func TestNextRefresh(t *testing.T) {
+	p := pace{}.withDefaults()
+	for ttl, want := range map[time.Duration]time.Duration{
+		0: 10 * time.Minute, -1: 10 * time.Minute, time.Millisecond: 30 * time.Second, 2 * time.Minute: 2 * time.Minute, 48 * time.Hour: time.Hour,
+	} {
+		if got := p.next(&catalogue{ttl: ttl}); got != want {
+			t.Errorf("ttl %s: again in %s, want %s", ttl, got, want)
+		}
+	}
+}

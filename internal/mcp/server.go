@@ -50,6 +50,7 @@ type server struct {
 	pace   pace
 	slots  chan struct{} // one for each call under way
 	pokes  chan struct{} // asks for a refresh
+	hurry  chan struct{} // asks for another try at once
 	// secrets takes what the server must not make the gateway repeat out of results,
 	// private out of what is said of failures.
 	secrets, private *strings.Replacer
@@ -84,6 +85,7 @@ func open(o Server, options *Options) *server {
 		pace:    options.pace.withDefaults(),
 		slots:   make(chan struct{}, o.MaxConcurrent),
 		pokes:   make(chan struct{}, 1),
+		hurry:   make(chan struct{}, 1),
 		secrets: mask(o.Headers),
 		private: mask(o.Headers, o.Env),
 		stop:    stop,
@@ -155,10 +157,18 @@ func (s *server) close(ctx context.Context) {
 	s.abort()
 }
 
-// poke asks for a refresh soon.
-func (s *server) poke() {
+// poke asks for a refresh soon, if there is a session.
+func (s *server) poke() { signal(s.pokes) }
+
+// revive asks for a refresh soon, or for a session if there is none.
+func (s *server) revive() {
+	signal(s.pokes)
+	signal(s.hurry)
+}
+
+func signal(c chan struct{}) {
 	select {
-	case s.pokes <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -224,7 +234,7 @@ func (s *server) rest(ctx context.Context, fails int) {
 	select {
 	case <-ctx.Done():
 	case <-wait.C:
-	case <-s.pokes: // a reload
+	case <-s.hurry:
 	}
 }
 
