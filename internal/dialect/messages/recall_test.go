@@ -100,15 +100,18 @@ func TestRecall(t *testing.T) {
 			slices.Concat([]string{ask, turnOf("assistant", marked(searched), found)}, whole),
 		},
 		{
-			"said twice", []string{ask, turnOf("assistant", novel, hello, hello, theirs("t5"), plan), turnOf("user", result("t5"))},
+			"said twice",
+			[]string{ask, turnOf("assistant", novel, hello, hello, theirs("t5"), plan), turnOf("user", result("t5"))},
 			[]string{ask, turnOf("assistant", novel), restored, turnOf("user", ours("o5"), result("t5"))},
 		},
 		{
-			"thoughts take no breakpoint", []string{ask, turnOf("assistant", hello, hello, marked(theirs("t5"))), turnOf("user", result("t5"))},
+			"thoughts take no breakpoint",
+			[]string{ask, turnOf("assistant", hello, hello, marked(theirs("t5"))), turnOf("user", result("t5"))},
 			[]string{ask, turnOf("assistant", hello, hello, own("o5"), marked(theirs("t5")), plan), turnOf("user", ours("o5"), result("t5"))},
 		},
 		{
-			"blank text between", []string{ask, turnOf("assistant", plan, `{"type":"text","text":" "}`, hello, theirs("t1"), theirs("t2")), answers},
+			"blank text between",
+			[]string{ask, turnOf("assistant", plan, `{"type":"text","text":" "}`, hello, theirs("t1"), theirs("t2")), answers},
 			slices.Concat([]string{ask}, whole),
 		},
 		{"more than results", []string{ask, turnOf("assistant", seen...), turnOf("user", result("t1"), result("t2"), hello)}, []string{ask, whole[0], turnOf("user", ours("o1"), ours("o2"), result("t1"), result("t2"), hello)}},
