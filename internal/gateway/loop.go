@@ -108,6 +108,9 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 	if said.Bound {
 		want.Pins = append(slices.Clip(want.Pins), said.ID)
 	}
+	if said.Container != "" {
+		want.Pins = append(slices.Clip(want.Pins), said.Container)
+	}
 	return true, nil
 }
 
