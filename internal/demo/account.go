@@ -33,7 +33,7 @@ func (s *show) account(ctx context.Context) error {
 	}
 	s.print("\n" + s.answers(moves) + s.troubles(hits))
 	if !s.o.WithoutFailover {
-		s.print(s.families() + s.domains(log.wasted(), complain) + s.headroom(log.loads(s.o.Length), complain) + s.sessions(log.talk()))
+		s.print(s.families() + s.domains(log.wasted(), complain) + s.headroom(log.loads(s.o.Length), complain) + s.sessions(log.talk()) + s.toolLoop(ctx, complain))
 		s.print(s.returns(complain) + "\nThe pool's metrics at the end, from " + s.admin + "/metrics (zeros and buckets left out)\n" + samples)
 		if samples == "" {
 			complain("the metrics could not be read")

@@ -73,6 +73,7 @@ type show struct {
 	turns     map[string]chan struct{} // of the agents, by their models
 	tally     tally
 	watch     *watch
+	scene     *scene
 }
 
 // Run runs the demo. Its error is FailedError if something did not hold.
@@ -96,10 +97,12 @@ func Run(ctx context.Context, o Options) error {
 	s.begin = time.Now()
 	s.watch = newWatch(s.begin)
 	stop, err := s.open()
+	if stop != nil {
+		defer stop()
+	}
 	if err != nil {
 		return err
 	}
-	defer stop()
 	return s.run(ctx)
 }
 
@@ -135,12 +138,17 @@ func (s *show) open() (stop func(), err error) {
 	s.sim = s.app.Simulator()
 	s.base, s.admin = "http://"+s.app.Address("listen"), "http://"+s.app.Address("admin")
 	s.reference = "http://" + ln.Addr().String()
+	leave, err := s.set()
+	if err != nil {
+		leave = func() {}
+	}
 	return func() {
+		leave()
 		tr.CloseIdleConnections()
 		_ = srv.Close() // nobody is served by now
 		serving.Wait()
 		end()
-	}, nil
+	}, err
 }
 
 // run is the show: script, traffic and picture side by side, then the account.

@@ -73,6 +73,10 @@ const (
 	administration
 	gateway
 	untroubled
+	toolbox
+	sceneSimulated
+	sceneAdministration
+	sceneGateway
 )
 
 func newNetwork() *network { return &network{listeners: map[string]*testkit.Listener{}} }
@@ -113,6 +117,9 @@ func TestDemoPasses(t *testing.T) {
 				"of 1.5 s: 1 wasted call for each\n",
 				"  k2                  18               8%              8%            0 of ",
 				"30 conversations of agents with anthropic",
+				"  turn 2  k0   calls kb_warehouse_stock: shelf 2: 15 crates\n  turn 3  k0   403: revoked\n  turn 3  k1   calls kb_warehouse_stock: shelf 3: 10 crates\n  turn 4  k1   answers\n",
+				"one answer, no call, no error, in 0.",
+				"    First I say that I call a tool. This is turn 3.\n    The tool said: shelf 3: 10 crates (simulated claude-sonnet-5)\n",
 				"anthropic  k0   out of credit ",
 				" s, a probe found it good\n",
 				" s, its wait was over\n",
@@ -180,6 +187,8 @@ func TestDemoCannotLie(t *testing.T) {
 	}{
 		"a changed word":      {gateway, "Question 700", "Question 7OO", "clients saw 1 failure in 1200 requests"},
 		"a changed reference": {untroubled, "Question 700", "Question 7OO", "clients saw 1 failure in 1200 requests"},
+		"a lost end":          {sceneGateway, "message_stop", "message_stoq", "the client of the tool loop did not see one whole answer"},
+		"no tool":             {toolbox, "HTTP/1.1 200", "HTTP/1.1 500", "in the tool loop the tool was called 0 times and 0 keys failed"},
 		"no metrics":          {administration, "HTTP/1.1 200", "HTTP/1.1 500", "the metrics could not be read"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
 	"reflect"
 	"slices"
 	"sync"
@@ -22,7 +23,9 @@ type Options struct {
 	Servers []Server
 	Logger  *slog.Logger
 	Version string // of the gateway, as servers are told it
-	pace    pace
+	// DialContext replaces the network of servers with a URL; nil: the real one.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	pace        pace
 }
 
 // Server is an MCP server with what it is used for. It has a URL, which speaks

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ type server struct {
 	slots  chan struct{} // one for each call under way
 	pokes  chan struct{} // asks for a refresh
 	hurry  chan struct{} // asks for another try at once
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	// secrets takes what the server must not make the gateway repeat out of results,
 	// private out of what is said of failures.
 	secrets, private *strings.Replacer
@@ -83,6 +85,7 @@ func open(o Server, options *Options) *server {
 		log:     options.Logger.With(slog.String("server", o.Name)),
 		client:  &sdk.Implementation{Name: "keybridge", Version: options.Version},
 		pace:    options.pace.withDefaults(),
+		dial:    options.DialContext,
 		slots:   make(chan struct{}, o.MaxConcurrent),
 		pokes:   make(chan struct{}, 1),
 		hurry:   make(chan struct{}, 1),

@@ -93,6 +93,9 @@ func (s *server) newGuard(life context.Context) *guard {
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+	if s.dial != nil {
+		base.DialContext = s.dial
+	}
 	context.AfterFunc(life, base.CloseIdleConnections)
 	return &guard{
 		base: base,
