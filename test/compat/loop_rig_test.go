@@ -26,6 +26,7 @@ type kit struct {
 	ran     []string // the tools, as they were called
 	between func()   // runs in the tool trouble
 	waiting chan struct{}
+	heard   chan struct{} // ends the tool wait
 }
 
 // noted are the tools that were called since the last time.
@@ -39,7 +40,7 @@ func (k *kit) noted() []string {
 
 func newKit(t *testing.T) *kit {
 	t.Helper()
-	k := &kit{waiting: make(chan struct{})}
+	k := &kit{waiting: make(chan struct{}), heard: make(chan struct{})}
 	s := mcp.NewServer(&mcp.Implementation{Name: "kit", Version: "1"}, nil)
 	add := func(name string, run func(ctx context.Context) *mcp.CallToolResult) {
 		mcp.AddTool(s, &mcp.Tool{Name: name, Description: "Does " + name + "."}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
@@ -83,6 +84,18 @@ func newKit(t *testing.T) *kit {
 			return says("nobody came")
 		}
 		return says("met")
+	})
+	add("wait", func(ctx context.Context) *mcp.CallToolResult {
+		select {
+		case <-k.heard:
+			return says("heard")
+		case <-ctx.Done():
+		case <-time.After(10 * time.Second):
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.ran = append(k.ran, "in vain")
+		return says("not heard")
 	})
 	add("trouble", func(context.Context) *mcp.CallToolResult {
 		k.mu.Lock()

@@ -1,9 +1,13 @@
 package compat_test
 
 import (
+	"bufio"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -191,6 +195,47 @@ func TestCutInACall(t *testing.T) {
 			after := s.served(t)
 			if diff := cmp.Diff(served{2, got.In, got.Out}, served{after.Requests - before.Requests, after.In - before.In, after.Out - before.Out}); diff != "" {
 				t.Error("turns and usage (-told +counted by the simulator):", diff)
+			}
+		})
+	}
+}
+
+// What the model says before it calls is with the client before the tool has run.
+func TestTextComesBeforeTheTool(t *testing.T) {
+	s := looping(t)
+	for path, body := range map[string]string{
+		"/v1/chat/completions": `{"model":"gpt-4o-mini","messages":[{"role":"user","content":%q}],"stream":true}`,
+		"/v1/responses":        `{"model":"gpt-5-mini","input":%q,"stream":true}`,
+		"/v1/messages":         `{"model":"claude-haiku-4-5","max_tokens":4096,"messages":[{"role":"user","content":%q}],"stream":true}`,
+	} {
+		t.Run(path, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.gateway+path,
+				strings.NewReader(fmt.Sprintf(body, "simulate:say-first simulate:tool=kb_kit_wait")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			req.Header.Set("Anthropic-Version", "2023-06-01")
+			req.Header.Set("Authorization", "Bearer "+token)
+			resp, err := http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			var heard sync.Once
+			for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+				if strings.Contains(lines.Text(), "a tool.") { // the last of the four parts of the text
+					heard.Do(func() {
+						select {
+						case s.kit.heard <- struct{}{}:
+						case <-time.After(15 * time.Second):
+							t.Error("the tool does not run when the text is there")
+						}
+					})
+				}
+			}
+			if diff := cmp.Diff([]string{"wait"}, s.kit.noted()); diff != "" {
+				t.Error("tools that ran (-want +got):", diff)
 			}
 		})
 	}
