@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -335,23 +336,26 @@ func TestShortSessions(t *testing.T) {
 			begun.Add(1)
 		}
 	}, fine))
-	r, l := newRoom(t, Server{Name: "one", URL: srv.URL})
+	l := &logs{}
+	never := quick
+	never.settled = time.Hour
+	r := New(Options{Servers: []Server{{Name: "one", URL: srv.URL}}, Logger: slog.New(slog.NewTextHandler(l, nil)), pace: never}, nil)
+	defer r.Close(over())
 	s := r.servers[0]
 	for range 3 {
-		until(t, "a session", func() bool {
-			x := s.sessionNow()
-			if x != nil {
-				x.end(errBroken)
-			}
-			return x != nil
-		})
-		until(t, "its end", func() bool { return s.sessionNow() == nil })
+		var x *session
+		until(t, "a session", func() bool { x = s.sessionNow(); return x != nil })
+		x.end(errBroken)
+		until(t, "its end", func() bool { return s.sessionNow() != x })
 	}
-	waitDown(t, r, "one", "broke off")
-	if n := begun.Load(); n > 6 {
-		t.Errorf("%d sessions were begun:\n%s", n, l)
+	until(t, "another", func() bool { return s.sessionNow() != nil })
+	if n := begun.Load(); n != 4 {
+		t.Errorf("%d sessions were begun", n)
 	}
-	waitUp(t, r, "one")
+	// The first end is no news, the second and the third are.
+	if n := strings.Count(l.String(), "MCP server is down"); n != 2 || !strings.Contains(l.String(), "broke off") {
+		t.Errorf("down %d times, want 2:\n%s", n, l)
+	}
 }
 
 func TestNextRefresh(t *testing.T) {
