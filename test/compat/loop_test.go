@@ -93,6 +93,7 @@ func TestMixedTurns(t *testing.T) {
 			{"client's first", "simulate:tool=" + toolName + ",kb_kit_look", []string{"look"}, "", 0, "The tool said: all is well | 17 degrees (simulated "},
 			{"second turn", "simulate:thinking simulate:say-first simulate:tool=kb_kit_look/kb_kit_meet," + toolName + ",kb_kit_meet", []string{"look", "meet", "meet"}, sayTwice, 0, "The tool said: met | met | 17 degrees (simulated "},
 			{"client's after ours", "simulate:tool=kb_kit_look/" + toolName, []string{"look"}, "", 0, "The tool said: 17 degrees (simulated "},
+			{"two of the client's", "simulate:tool=" + toolName + ",kb_kit_look," + toolName, []string{"look"}, "", 0, "The tool said: all is well | 17 degrees | 17 degrees (simulated "},
 			{"twice", "simulate:thinking simulate:tool=kb_kit_look," + toolName + " simulate:tool-turns=2", []string{"look"}, "", 1, "The tool said: all is well | 17 degrees (simulated "},
 		} {
 			t.Run(w.name+"/"+tt.name, func(t *testing.T) {
@@ -105,11 +106,13 @@ func TestMixedTurns(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if got.End != endCalls || len(got.Calls) != 1 || got.Calls[0].Name != toolName || turn == 0 && got.Text != tt.said {
-						t.Fatalf("got %+v, want %q and one call of %s", got, tt.said, toolName)
+					if got.End != endCalls || len(got.Calls) != strings.Count(tt.prompt, toolName) || turn == 0 && got.Text != tt.said {
+						t.Fatalf("got %+v, want %q and calls of %s", got, tt.said, toolName)
 					}
-					if _, err := toolCity(got.Calls[0].Args); err != nil {
-						t.Errorf("arguments: %v", err)
+					for _, c := range got.Calls {
+						if _, err := toolCity(c.Args); err != nil || c.Name != toolName {
+							t.Errorf("call %+v: %v", c, err)
+						}
 					}
 					in, out = in+got.In, out+got.Out
 					if diff := cmp.Diff(tt.ran, s.kit.noted()); diff != "" {
