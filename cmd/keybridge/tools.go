@@ -96,7 +96,11 @@ func printTools(w io.Writer, body []byte, now time.Time) error {
 	}
 	b.WriteString("\n")
 	if len(all.Tools) == 0 {
-		b.WriteString(orElse(all.Caller, "nobody") + " gets no tools\n")
+		b.WriteString("no tools are offered")
+		if all.Caller != "" {
+			b.WriteString(" to " + all.Caller)
+		}
+		b.WriteString("\n")
 	} else {
 		tools := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		line(tools, "NAME", "SERVER", "ITS TOOL", "DESCRIPTION")

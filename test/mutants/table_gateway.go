@@ -192,7 +192,7 @@ var gatewayMutants = []mutant{
 	},
 	{
 		"an error in a stream shows a secret", "internal/gateway/converse.go",
-		"ev.Raw = m.Mask(ev.Raw)",
+		"ev.Raw, ev.Data = m.Mask(ev.Raw), m.Mask(ev.Data)",
 		"_ = m",
 		"internal/gateway TestErrorEventAfterContent",
 	},
