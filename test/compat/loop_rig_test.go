@@ -90,7 +90,7 @@ func newKit(t *testing.T) *kit {
 		case <-k.heard:
 			return says("heard")
 		case <-ctx.Done():
-		case <-time.After(10 * time.Second):
+		case <-time.After(5 * time.Second): // before a ping takes along what is to be sent
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
