@@ -36,7 +36,7 @@ func (b *bucket) take(n float64) (verdict.Verdict, http.Header) {
 		b.level -= n
 	}
 	h := http.Header{}
-	h.Set("X-Ratelimit-Limit-Tokens", fmt.Sprint(int(b.size)))
+	h.Set("X-Ratelimit-Limit-Tokens", strconv.Itoa(int(b.size)))
 	h.Set("X-Ratelimit-Remaining-Tokens", strconv.Itoa(int(b.level)))
 	h.Set("X-Ratelimit-Reset-Tokens", fmt.Sprintf("%.3fs", (b.size-b.level)/b.size*60))
 	return v, h

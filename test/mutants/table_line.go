@@ -5,12 +5,6 @@ package main
 //nolint:gochecknoglobals // a constant table
 var lineMutants = []mutant{
 	{
-		"small calls starve a large one that waits at its key", "keypool/end.go",
-		"return l.homes[d] > 0",
-		"return l.homes[d] < 0",
-		"keypool TestLargeCallGetsItsTurnAmongSmallOnes",
-	},
-	{
 		"the caller with the most requests always goes first", "keypool/line.go",
 		"b.line.turns.MoveToBack(c.turn)",
 		"b.line.turns.MoveToFront(c.turn)",

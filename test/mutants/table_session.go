@@ -5,6 +5,12 @@ package main
 //nolint:gochecknoglobals // a constant table
 var sessionMutants = []mutant{
 	{
+		"small calls starve a large one that waits at its key", "keypool/end.go",
+		"return l.homes[d] > 0",
+		"return l.homes[d] < 0",
+		"keypool TestLargeCallGetsItsTurnAmongSmallOnes",
+	},
+	{
 		"two callers share a session", "keypool/session.go",
 		"\t_, _ = h.WriteString(caller)\n",
 		"",
