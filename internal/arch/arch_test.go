@@ -25,7 +25,7 @@ var rows = [][]string{
 	{"internal/ledger", "internal/dialect", "keypool", "internal/share", "internal/config"},
 	{
 		"internal/dialect/*", "internal/share/redis", "internal/upstream", "internal/mcp", "internal/auth", "internal/limit",
-		"internal/record", "internal/metrics", "internal/store",
+		"internal/record", "internal/metrics", "internal/store", "internal/price",
 	},
 	{"internal/route", "internal/store/*"},
 	{"internal/gateway", "internal/admin", "internal/ui", "internal/simulator"},

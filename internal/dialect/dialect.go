@@ -32,6 +32,13 @@ type Peeked struct {
 	system, turns []byte // of the body
 }
 
+// Keep says what a Dialect keeps of conversations for the record, besides names and
+// numbers. The zero value keeps nothing.
+type Keep struct {
+	Prompt, Arguments, Reasoning bool
+	Limit                        int // bytes of each piece
+}
+
 // Kind is what an event means to the gate that stands before the client.
 type Kind uint8
 

@@ -30,6 +30,7 @@ const (
 	BadUpstream    Code = "bad_upstream"      // the upstream broke off or gave no answer
 	Timeout        Code = "upstream_timeout"  // the upstream did not answer in time
 	RequestTimeout Code = "request_timeout"   // the caller did not send its body in time
+	Unrecorded     Code = "unrecorded"        // what is served must be recorded, and cannot be
 	Internal       Code = "internal"          // our own bug
 )
 
@@ -50,6 +51,7 @@ var statuses = map[Code]int{ //nolint:gochecknoglobals // a constant table
 	BadUpstream:    http.StatusBadGateway,
 	Timeout:        http.StatusGatewayTimeout,
 	RequestTimeout: http.StatusRequestTimeout,
+	Unrecorded:     http.StatusServiceUnavailable,
 	Internal:       http.StatusInternalServerError,
 }
 

@@ -12,6 +12,9 @@ import (
 // Principal is who is calling.
 type Principal struct {
 	Name string // the token's name; "" for an open loopback gateway
+	// Metadata is what the operator has written about the token: a JSON object of texts,
+	// or "".
+	Metadata string
 	// Credential says whose key goes upstream.
 	Credential Credential
 	// Secret is the caller's own provider credential (BYOK). It is never logged.
@@ -40,6 +43,12 @@ const (
 	Cancelled Status = "cancelled" // the client went away
 )
 
+// Only the record knows these: of what has begun and has not ended.
+const (
+	Open Status = "open" // it is being served
+	Lost Status = "lost" // the process that served it ended before it did
+)
+
 // Exchange is one client request with everything that served it. Until Finish it
 // belongs to the goroutine that serves the request.
 type Exchange struct {
@@ -54,9 +63,25 @@ type Exchange struct {
 	Stream   bool
 	Model    string // as asked; chosen by the client, so never a label as it is
 	Quiet    bool   // a client's habit, refused as it expects: nothing to read about in the log
+	Admitted bool   // the caller was let in, and asked for something there is
+
+	// Client is the program that called, and Version its own; "" if it does not say.
+	Client, Version string
+	// Session is what the client calls the conversation, Signal where it says so; "" if
+	// it does not.
+	Session, Signal string
+	// Answers are the model's calls whose results the request brings, and After the answer
+	// that it goes on from by the provider's id: what makes a thread of exchanges.
+	Answers []Answer
+	After   string
+	// Prompt is the user's last words, as much as is kept of them, PromptSize their length
+	// in bytes. They are kept only if the operator wants them.
+	Prompt     string
+	PromptSize int
 
 	Attempts []Attempt
 	Turns    []llm.Turn
+	Charges  []Charge // what the turns cost; none if nobody is charged
 	// Tools are the calls of the gateway's own tools, in the order in which they ended;
 	// Loop is how many turns the tool loop made, 0 if no tools were offered.
 	Tools []ToolUse
@@ -72,12 +97,36 @@ type Exchange struct {
 	HTTPStatus int // as sent to the client; 0 if none was
 	Status     Status
 	Err        error // why it failed, for the log; nil when completed
+	// Class is why it failed in a word of a closed set: a fault's code, or what verdict an
+	// upstream's error is; "" if it did not.
+	Class string
+}
+
+// Answer is a result that the client brings of a call that the model made.
+type Answer struct {
+	Call   string // the call's id
+	Failed bool   // the client says that the tool failed
+}
+
+// Charge is what a turn, or a part of one, costs.
+type Charge struct {
+	Turn  int    // of the exchange, from 0
+	Kind  string // of the part, in the provider's word; "" if the turn is one part
+	Model string // by whose price
+	Usage llm.Usage
+	// Picos are picodollars: a millionth of a millionth of a US dollar. Unpriced is how
+	// many tokens no price is known for.
+	Picos    int64
+	Unpriced int64
+	Version  string // of the price list
 }
 
 // Attempt is one send with one key.
 type Attempt struct {
-	Key      string // the operator's name of the key
-	Hint     string // the masked secret: for logs and records only
+	Turn     int           // of the exchange, from 0
+	Waited   time.Duration // since the attempt before, or the beginning: for a key, or between tries
+	Key      string        // the operator's name of the key
+	Hint     string        // the masked secret: for logs and records only
 	Sent     time.Time
 	Duration time.Duration // until the verdict
 	Status   int           // HTTP status of the upstream; 0 if it gave none
@@ -87,6 +136,7 @@ type Attempt struct {
 
 // ToolUse is one call of a tool of the gateway's own.
 type ToolUse struct {
+	Call     string // the model's id of the call
 	Server   string // the operator's name of the server
 	Tool     string // as the server calls it
 	Turn     int    // of the exchange, from 0

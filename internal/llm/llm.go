@@ -10,17 +10,20 @@ type Usage struct {
 	Output     int64 // everything the model produced, reasoning included
 	CacheRead  int64
 	CacheWrite int64
-	Reasoning  int64
+	// CacheWriteLong is the part of CacheWrite that is kept for an hour, not for minutes.
+	CacheWriteLong int64
+	Reasoning      int64
 }
 
 // Add sums the usage of two turns.
 func (u Usage) Add(v Usage) Usage {
 	return Usage{
-		Input:      u.Input + v.Input,
-		Output:     u.Output + v.Output,
-		CacheRead:  u.CacheRead + v.CacheRead,
-		CacheWrite: u.CacheWrite + v.CacheWrite,
-		Reasoning:  u.Reasoning + v.Reasoning,
+		Input:          u.Input + v.Input,
+		Output:         u.Output + v.Output,
+		CacheRead:      u.CacheRead + v.CacheRead,
+		CacheWrite:     u.CacheWrite + v.CacheWrite,
+		CacheWriteLong: u.CacheWriteLong + v.CacheWriteLong,
+		Reasoning:      u.Reasoning + v.Reasoning,
 	}
 }
 
@@ -46,7 +49,10 @@ type Turn struct {
 type ToolCall struct {
 	ID        string
 	Name      string
-	Arguments []byte // JSON as the model wrote it
+	Arguments []byte // JSON as the model wrote it; of an observed call as much as is kept
+	Size      int    // of an observed call: of all its arguments, in bytes
+	Hosted    bool   // of an observed call: the provider runs the tool itself
+	Error     string // of an observed call that the provider ran: why it failed, in its own word
 }
 
 // ToolResult answers one ToolCall.

@@ -8,7 +8,9 @@ import (
 )
 
 // Dialect speaks the Messages API.
-type Dialect struct{}
+type Dialect struct {
+	Keep dialect.Keep // of what is observed
+}
 
 // New returns the dialect.
 func New() Dialect { return Dialect{} }
