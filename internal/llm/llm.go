@@ -36,13 +36,30 @@ type Turn struct {
 	ID string // the provider's id of the answer
 	// Container is the provider's id of what the answer's tools ran in, for requests
 	// that go on there; "" if there is none.
-	Container string
-	Model     string // the model the provider says answered
-	Stop      string // the provider's stop or finish reason, in its own word
-	Usage     Usage
-	Reported  bool // the provider has reported a usage at all
-	Complete  bool // the answer may end here: its terminal event (or the whole JSON body) has been seen
-	Calls     []ToolCall
+	Container  string
+	Model      string // the model the provider says answered
+	Stop       string // the provider's stop or finish reason, in its own word
+	Tier       string // the service tier the provider says it served in, in its own word
+	Usage      Usage
+	Reported   bool // the provider has reported a usage at all
+	Complete   bool // the answer may end here: its terminal event (or the whole JSON body) has been seen
+	Calls      []ToolCall
+	Searches   int64       // of the web, which the provider ran and charges by their number
+	Iterations []Iteration // the parts of Usage, where the provider accounts for them one by one
+	Thoughts   []Thought   // the reasoning, as much as is kept
+}
+
+// Iteration is a part of a turn that the provider accounts for by itself.
+type Iteration struct {
+	Kind  string // in the provider's own word
+	Model string // "" if it is the turn's
+	Usage Usage
+}
+
+// Thought is a piece of a turn's reasoning.
+type Thought struct {
+	Text string // as much as is kept; "" if the provider hides it
+	Size int    // of the whole piece, in bytes
 }
 
 // ToolCall is one call of a tool the model asked for.
