@@ -71,10 +71,13 @@ func (x *exchange) attempt(ctx context.Context, l *keypool.Lease) (verdict.Verdi
 		x.out.count(len(x.record.Attempts) + 1)
 	}
 	status, v, err := x.send(ctx, l)
+	done := time.Now()
 	x.record.Attempts = append(x.record.Attempts, ledger.Attempt{
-		Key: l.Key(), Hint: l.Hint(), Sent: sent, Duration: time.Since(sent),
+		Turn: len(x.record.Turns), Waited: sent.Sub(x.asked),
+		Key: l.Key(), Hint: l.Hint(), Sent: sent, Duration: done.Sub(sent),
 		Status: status, Action: v.Action.String(), Reason: string(v.Reason),
 	})
+	x.asked = done
 	x.g.o.Ledger.Attempted(&x.record, &x.record.Attempts[len(x.record.Attempts)-1])
 	return v, err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
@@ -24,6 +25,7 @@ func (x *exchange) converse(pool *keypool.Pool, want keypool.Want) {
 		return
 	}
 	for {
+		x.asked = time.Now()
 		if err := pool.Do(x.r.Context(), want, x.attempt); err != nil {
 			x.conclude(err)
 			return

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -45,6 +46,7 @@ type exchange struct {
 	loop   *loop            // nil: no central tools
 	opened []opened         // what the attempts left open
 	abort  bool             // the started answer must not look complete
+	asked  time.Time        // when the pool was last asked for a key
 
 	// Most exchanges need one of each.
 	attempts [1]ledger.Attempt
@@ -59,10 +61,11 @@ type opened struct {
 }
 
 func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http.ResponseWriter) *exchange {
+	now := time.Now()
 	x := &exchange{
 		g: g, s: s, match: m, r: r, dialect: s.dialectFor(&m),
 		record: ledger.Exchange{
-			ID: newID(), Start: time.Now(), Provider: m.Provider, Route: m.Route, Method: r.Method, Bridged: m.Bridged(), Quiet: m.Quiet,
+			ID: newID(now), Start: now, Provider: m.Provider, Route: m.Route, Method: r.Method, Bridged: m.Bridged(), Quiet: m.Quiet,
 		},
 	}
 	x.record.Attempts, x.record.Turns, x.opened = x.attempts[:0], x.turns[:0], x.firsts[:0]
@@ -75,9 +78,13 @@ func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http
 	return x
 }
 
-func newID() string {
+// newID names an exchange. Ids sort by when they were made, to the millisecond.
+func newID(now time.Time) string {
 	var b [12]byte
-	rand.Read(b[:])
+	rand.Read(b[6:])
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	copy(b[:6], ms[2:])
 	return string(hex.AppendEncode(append(make([]byte, 0, 30), "req_kb"...), b[:]))
 }
 
@@ -103,7 +110,13 @@ func (x *exchange) serve() {
 		return
 	}
 	x.unkept = peeked.Unkept
-	x.converse(pool, x.want(pool, &peeked))
+	want := x.want(pool, &peeked)
+	x.describe(&want)
+	if f := x.begin(); f != nil {
+		x.refuse(f)
+		return
+	}
+	x.converse(pool, want)
 }
 
 // peek looks into the request, as it is once what the client has not seen of earlier
@@ -180,6 +193,7 @@ func (x *exchange) finish() {
 	x.buffer.Release()
 	x.tally.Close()
 	x.explain()
+	x.charge()
 	x.out.close()
 	x.record.End = time.Now()
 	x.record.FirstEvent = x.out.firstEvent()
@@ -201,6 +215,7 @@ func (x *exchange) finish() {
 		x.g.o.Logger.LogAttrs(context.WithoutCancel(x.r.Context()), slog.LevelError, "panic while serving a request",
 			slog.String("id", x.record.ID), slog.Any("panic", caught), slog.String("stack", string(debug.Stack())))
 	}
+	x.record.Class = x.class()
 	x.g.o.Ledger.Finished(&x.record)
 	if caught != nil || x.abort {
 		panic(http.ErrAbortHandler)

@@ -18,6 +18,7 @@ import (
 	"keybridge/internal/route"
 	"keybridge/internal/upstream"
 	"keybridge/keypool"
+	"keybridge/keypool/verdict"
 )
 
 // Snapshot is everything a request needs that a reload replaces. It is immutable;
@@ -31,6 +32,10 @@ type Snapshot struct {
 	// Tools may be nil: then every conversation has one turn.
 	Tools Tools
 	Loop  Loop
+	// Prices may be nil: then nothing is charged.
+	Prices Prices
+	// Keep is what the record keeps of requests.
+	Keep dialect.Keep
 	// AttemptsHeader tells clients how often their request was sent upstream.
 	AttemptsHeader bool
 	// Dialects by API; Opaque ones by the family whose errors they use are derived.
@@ -81,6 +86,18 @@ type Tools interface {
 	Call(context.Context, ledger.Principal, llm.ToolCall) (llm.ToolResult, ledger.ToolUse)
 }
 
+// Prices tells what a turn costs that a provider of the family has answered. asked is
+// the model that was asked for.
+type Prices interface {
+	Charge(family verdict.Family, provider, asked string, turn int, t *llm.Turn) []ledger.Charge
+}
+
+// Recorder is told of a bridged exchange before it goes upstream, once who asks for
+// what is known. A fault refuses it. The exchange stays the gateway's.
+type Recorder interface {
+	Begin(*ledger.Exchange) *fault.Error
+}
+
 // Loop bounds the turns that central tools may cause.
 type Loop struct {
 	MaxTurns int           // turns of one exchange in which tools are run
@@ -94,6 +111,8 @@ type Options struct {
 	Snapshot func() *Snapshot
 	Client   *upstream.Client
 	Ledger   ledger.Listener
+	// Recorder may be nil.
+	Recorder Recorder
 	Logger   *slog.Logger
 }
 
@@ -120,6 +139,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case lost != nil:
 		x.refuse(lost)
 	default:
+		x.record.Admitted = true
 		x.serve()
 	}
 }

@@ -168,7 +168,7 @@ func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
 	running.Wait()
 	l.spent += time.Since(began)
 	for i := range uses {
-		uses[i].Turn = len(l.steps)
+		uses[i].Call, uses[i].Turn = calls[i].ID, len(l.steps)
 		if uses[i].Outcome == ledger.ToolTimeout && x.r.Context().Err() != nil {
 			uses[i].Outcome = ledger.ToolCancelled
 		}

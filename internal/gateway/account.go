@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"keybridge/internal/fault"
+	"keybridge/internal/ledger"
+	"keybridge/keypool"
+)
+
+const mostSession = 200 // bytes of what a client calls a conversation
+
+// describe puts into the record what the request says of itself.
+func (x *exchange) describe(want *keypool.Want) {
+	if !x.match.Bridged() {
+		return
+	}
+	e := &x.record
+	e.Client, e.Version = clientOf(x.r.Header)
+	if want.Signal != opening { // that one is this process's own
+		e.Session, e.Signal = want.Session[:min(len(want.Session), mostSession)], want.Signal
+	}
+}
+
+// begin tells the recorder of an exchange that is about to go upstream.
+func (x *exchange) begin() *fault.Error {
+	if x.g.o.Recorder == nil || !x.match.Bridged() {
+		return nil
+	}
+	return x.g.o.Recorder.Begin(&x.record)
+}
+
+// charge prices the turns. Who brings a key of their own pays for them elsewhere.
+func (x *exchange) charge() {
+	if x.s.Prices == nil || x.byok() || x.target == nil {
+		return
+	}
+	for i := range x.record.Turns {
+		charges := x.s.Prices.Charge(x.target.Kind, x.record.Provider, x.record.Model, i, &x.record.Turns[i])
+		if x.record.Charges == nil {
+			x.record.Charges = charges
+			continue
+		}
+		x.record.Charges = append(x.record.Charges, charges...)
+	}
+}
+
+// The classes of errors that are no fault of the gateway's own making.
+const (
+	classCancelled = "cancelled"
+	classUpstream  = "upstream_error" // in the middle of an answer
+)
+
+// class is why the exchange did not complete, in a word of a closed set.
+func (x *exchange) class() string {
+	switch x.record.Status {
+	case ledger.Completed:
+		return ""
+	case ledger.Cancelled:
+		return classCancelled
+	case ledger.Failed, ledger.Open, ledger.Lost:
+	}
+	if f, ok := errors.AsType[*fault.Error](x.record.Err); ok {
+		return string(f.Code)
+	}
+	if errors.Is(x.record.Err, errUpstream) {
+		return classUpstream
+	}
+	if a, ok := errors.AsType[*answer](x.record.Err); ok {
+		if n := len(x.record.Attempts); n > 0 && x.record.Attempts[n-1].Reason != "" {
+			return x.record.Attempts[n-1].Reason
+		}
+		return "upstream_" + strconv.Itoa(a.resp.StatusCode/100) + "xx"
+	}
+	if x.record.HTTPStatus >= http.StatusBadRequest { // a BYOK caller is shown the provider's own
+		return "upstream_" + strconv.Itoa(x.record.HTTPStatus/100) + "xx"
+	}
+	return string(fault.Internal)
+}
