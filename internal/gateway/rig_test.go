@@ -51,13 +51,15 @@ type setup struct {
 	stream gateway.Stream
 	tokens []auth.Token
 	tools  gateway.Tools
-	tcp    bool // real sockets instead of those in memory
-	base   func(net.Listener) context.Context
-	chat   dialect.Dialect
-	msgs   dialect.Dialect
-	writes *atomic.Int32 // counts what is written to the client
-	early  bool          // the upstream answers before it has read the body
-	pool   func(*keypool.Options)
+	// recorder is nil in most
+	recorder gateway.Recorder
+	tcp      bool // real sockets instead of those in memory
+	base     func(net.Listener) context.Context
+	chat     dialect.Dialect
+	msgs     dialect.Dialect
+	writes   *atomic.Int32 // counts what is written to the client
+	early    bool          // the upstream answers before it has read the body
+	pool     func(*keypool.Options)
 	// upstream answers the n-th call (from 0) of all.
 	upstream func(w http.ResponseWriter, r *http.Request, key string, n int)
 }
@@ -135,7 +137,7 @@ func newRig(t *testing.T, s setup) *rig {
 	client := upstream.NewClient(upstream.Options{DialContext: toUpstream})
 	r.snapshot = r.build(s)
 	g := gateway.New(gateway.Options{
-		Snapshot: func() *gateway.Snapshot { return r.snapshot }, Client: client, Ledger: r,
+		Snapshot: func() *gateway.Snapshot { return r.snapshot }, Client: client, Ledger: r, Recorder: s.recorder,
 		Logger: slog.New(slog.NewTextHandler(r.logs, nil)),
 	})
 	down, toGateway := r.listen(s.tcp)

@@ -1,0 +1,180 @@
+package gateway_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"keybridge/internal/auth"
+	"keybridge/internal/fault"
+	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
+	"keybridge/keypool"
+	"keybridge/keypool/verdict"
+)
+
+// recorder notes what begins, and may refuse it.
+type recorder struct {
+	mu    sync.Mutex
+	begun []ledger.Exchange
+	wrong *fault.Error
+}
+
+func (r *recorder) Begin(e *ledger.Exchange) *fault.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = append(r.begun, *e)
+	return r.wrong
+}
+
+// unit prices each turn at the number of its tokens.
+type unit struct{}
+
+func (unit) Charge(family verdict.Family, provider, asked string, turn int, t *llm.Turn) []ledger.Charge {
+	return []ledger.Charge{{Turn: turn, Kind: string(family) + " " + provider, Model: asked, Usage: t.Usage, Picos: t.Usage.Total()}}
+}
+
+func TestRecordKnowsWhoAsksBeforeItGoesUpstream(t *testing.T) {
+	rec := &recorder{}
+	r := newRig(t, setup{recorder: rec, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) {
+		rec.mu.Lock()
+		defer rec.mu.Unlock()
+		if len(rec.begun) != 1 {
+			t.Errorf("upstream before the record has begun: %d", len(rec.begun))
+		}
+		sse(w, roleChunk, textChunk, doneChunk)
+	}})
+	r.post("/v1/chat/completions", chatRequest, "User-Agent", "opencode/1.18.33", "X-Session-Id", "ses_1")
+	e := r.ended()
+	got := rec.begun[0]
+	diff(t, "id", e.ID, got.ID)
+	diff(t, "client", [2]string{"opencode", "1.18.33"}, [2]string{got.Client, got.Version})
+	diff(t, "session", [2]string{"ses_1", "x-session-id"}, [2]string{got.Session, got.Signal})
+	diff(t, "model", gjson.Get(chatRequest, "model").Str, got.Model)
+	if !got.Admitted {
+		t.Error("not admitted")
+	}
+}
+
+func TestRecorderRefuses(t *testing.T) {
+	for path, member := range map[string]string{"/v1/chat/completions": "error.code", "/v1/messages": "error.type"} {
+		r := newRig(t, setup{recorder: &recorder{wrong: fault.New(fault.Unrecorded, "cannot record")}, upstream: func(http.ResponseWriter, *http.Request, string, int) {
+			t.Error("went upstream")
+		}})
+		got := r.post(path, chatRequest)
+		diff(t, "status", http.StatusServiceUnavailable, got.Status)
+		if gjson.Get(got.Body, member).Str == "" || !strings.Contains(got.Body, "cannot record") {
+			t.Errorf("%s: got %s", path, got.Body)
+		}
+		diff(t, "class", "unrecorded", r.ended().Class)
+	}
+}
+
+// What is passed through unread is no interception, and a stranger's request is nobody's.
+func TestNothingElseBegins(t *testing.T) {
+	rec := &recorder{}
+	r := newRig(t, setup{recorder: rec, tokens: []auth.Token{{Name: "a", Secret: "token-0123456789abcdef"}}, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) {
+		jsonAnswer(w, http.StatusOK, "{}")
+	}})
+	r.get("/v1/models", "Authorization", "Bearer token-0123456789abcdef")
+	diff(t, "admitted", true, r.ended().Admitted)
+	r.post("/v1/chat/completions", chatRequest, "Authorization", "Bearer wrong")
+	diff(t, "admitted", false, r.ended().Admitted)
+	diff(t, "begun", 0, len(rec.begun))
+}
+
+func TestClasses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer func(w http.ResponseWriter, key string)
+		want   string
+	}{
+		"good":    {func(w http.ResponseWriter, _ string) { sse(w, roleChunk, textChunk, doneChunk) }, ""},
+		"limited": {func(w http.ResponseWriter, _ string) { limit(w, apis["chat"]) }, "rate_limited"},
+		"refused": {func(w http.ResponseWriter, _ string) {
+			jsonAnswer(w, http.StatusBadRequest, `{"error":{"message":"no"}}`)
+		}, "upstream_4xx"},
+		"cut": {func(w http.ResponseWriter, _ string) { sse(w, roleChunk, textChunk); cut(w) }, "bad_upstream"},
+		"in the stream": {func(w http.ResponseWriter, _ string) {
+			sse(w, roleChunk, textChunk, `data: {"error":{"message":"no"}}`+"\n\n")
+		}, "upstream_error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, setup{tcp: true, upstream: func(w http.ResponseWriter, _ *http.Request, key string, _ int) { tt.answer(w, key) }})
+			r.post("/v1/chat/completions", chatRequest)
+			diff(t, "class", tt.want, r.ended().Class)
+		})
+	}
+}
+
+// Each attempt says what it waited for its key, each turn what it costs; a caller's own
+// key costs nothing here.
+func TestAttemptsAndCharges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := apis["chat"]
+		r := looping(t, a, true, &tools{}, func(w http.ResponseWriter, key string) {
+			if key == "k0" {
+				time.Sleep(time.Second)
+				limit(w, a)
+				return
+			}
+			a.say(w, true, "noon")
+		})
+		r.snapshot.Prices = unit{}
+		r.post(a.path, a.request[true])
+		e := r.ended()
+		var turns []int
+		for _, at := range e.Attempts {
+			turns = append(turns, at.Turn)
+			diff(t, "waited", time.Duration(0), at.Waited)
+		}
+		diff(t, "turns of the attempts", []int{0, 1, 1}, turns)
+		diff(t, "duration", time.Second, e.Attempts[1].Duration)
+		diff(t, "call", "call_1", e.Tools[0].Call)
+		diff(t, "charges", 2, len(e.Charges))
+		for i, c := range e.Charges {
+			diff(t, "charge", ledger.Charge{Turn: i, Kind: "openai " + a.provider, Model: e.Model, Usage: e.Turns[i].Usage, Picos: e.Turns[i].Usage.Total()}, c)
+		}
+		r.post(a.path, a.request[true], "X-Keybridge-Token", "", "Authorization", "Bearer "+own)
+		diff(t, "charges of a caller with an own key", 0, len(r.ended().Charges))
+	})
+}
+
+// A wait for the only key's return is the attempt's own.
+func TestWaitedForAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, setup{keys: 1, pool: func(o *keypool.Options) { o.MaxWait = time.Minute }, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, n int) {
+			if n == 0 {
+				limit(w, apis["chat"])
+				return
+			}
+			sse(w, roleChunk, textChunk, doneChunk)
+		}})
+		r.post("/v1/chat/completions", chatRequest)
+		e := r.ended()
+		diff(t, "attempts", 2, len(e.Attempts))
+		if w := e.Attempts[1].Waited; w < 30*time.Second || w > 40*time.Second {
+			t.Errorf("waited %v", w)
+		}
+	})
+}
+
+func TestIDsSortByTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, setup{upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { sse(w, roleChunk, textChunk, doneChunk) }})
+		before := ""
+		for range 20 {
+			r.post("/v1/chat/completions", chatRequest)
+			id := r.ended().ID
+			if id <= before {
+				t.Errorf("%s stands behind %s", id, before)
+			}
+			before = id
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
