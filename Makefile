@@ -8,7 +8,7 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/.bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build demo test compat-node lint fuzz bench mutants soak storm needs-go needs-cc needs-node
+.PHONY: help run build demo test compat-node lint fuzz bench mutants soak storm needs-go needs-cc needs-node needs-postgres
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -22,7 +22,7 @@ build: needs-go ## build bin/keybridge
 demo: build ## 20 seconds of traffic while keys fail and heal (ARGS="--without-failover" shows it failing)
 	@bin/keybridge demo $(ARGS)
 
-test: needs-go needs-cc ## all tests, with the race detector and the official SDKs (RACE= without it)
+test: needs-go needs-cc needs-postgres ## all tests, with the race detector and the official SDKs (RACE= without it)
 	$(GO) test $(RACE) ./...
 	cd test/compat && $(GO) test $(RACE) -count=1 -parallel 8 ./...
 
@@ -67,3 +67,7 @@ needs-cc: needs-go
 
 needs-node:
 	@command -v node >/dev/null && command -v npm >/dev/null || { echo "Node.js or npm is not installed: get them from https://nodejs.org/ (the SDKs ask for Node.js 22, 20 works)" >&2; exit 1; }
+
+# Without PostgreSQL its tests are skipped, unless CI=true.
+needs-postgres:
+	@test/fetch-postgres || test "$$CI" != true
