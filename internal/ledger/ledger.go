@@ -55,6 +55,8 @@ type Exchange struct {
 	ID        string
 	Start     time.Time
 	Principal Principal
+	// Instance is the process that serves it; the recorder sets it in its copies.
+	Instance string
 
 	Provider string
 	Route    string // the pattern, never the path
