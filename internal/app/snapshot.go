@@ -24,14 +24,18 @@ const firstTrial = 30 * time.Second // of a rejected key that no free call tells
 
 // load reads the configuration from where this app has it.
 func (a *App) load() (*config.Config, error) {
-	c, err := config.FromEnvironment(a.o.Env), error(nil)
-	if a.o.ConfigPath != "" {
-		c, err = config.Load(a.o.ConfigPath, a.o.Env)
-	}
+	c, err := a.configured()
 	if err == nil {
 		err = c.Override(a.o.ListenAddress, a.o.AdminAddress)
 	}
 	return c, err
+}
+
+func (a *App) configured() (*config.Config, error) {
+	if a.o.ConfigPath != "" {
+		return config.Load(a.o.ConfigPath, a.o.Env) //nolint:wrapcheck // its own words are best
+	}
+	return config.FromEnvironment(a.o.Env) //nolint:wrapcheck // its own words are best
 }
 
 // Reload reads the configuration again. With a bad one everything stays as it was.

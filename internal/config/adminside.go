@@ -20,7 +20,8 @@ type AdminSide struct {
 // need be in order, such as keys that only the gateway's own user may read. The error
 // is of type Problems.
 func FindAdminSide(file, address, token string, env Env) (AdminSide, error) {
-	c, err := FromEnvironment(env), error(nil)
+	c, _ := fromEnvironment(env)
+	var err error
 	if file != "" {
 		if c, err = adminSettings(file, env); err != nil {
 			return AdminSide{}, err

@@ -45,13 +45,9 @@ type Config struct {
 	Stream    Stream
 	Providers []Provider
 	MCP       MCP
-}
-
-// Token is one static gateway token.
-type Token struct {
-	Name   string // unique; from the reference, never from the secret
-	Secret secret.Value
-	Source string // the reference it came from, a literal masked
+	Store     Store
+	Record    Record
+	Prices    []Price // besides those that are shipped, and before them
 }
 
 // Log says what is logged and how.
@@ -94,6 +90,7 @@ type Provider struct {
 	Affinity Affinity
 	Probe    Probe
 	MaxWait  time.Duration // how long a call waits for a key to come back; zero: not at all
+	Meter    bool          // chat streams whose client asks for no usage are made to report it
 	Keys     []Key         // none: it serves only callers who bring their own key
 }
 
@@ -195,9 +192,19 @@ func Parse(name string, data []byte, env Env) (*Config, error) {
 // FromEnvironment is the configuration without a file: a provider for
 // OPENAI_API_KEY and OPENAI_API_KEYS, another for ANTHROPIC_API_KEY and
 // ANTHROPIC_API_KEYS, each of which may hold several keys, KEYBRIDGE_TOKEN as the
-// token and KEYBRIDGE_ADMIN_TOKEN as the operator's. A provider without keys is left out, so there may be none.
-func FromEnvironment(env Env) *Config {
-	c := defaults(env)
+// token, KEYBRIDGE_ADMIN_TOKEN as the operator's, and KEYBRIDGE_STORE as the store. A
+// provider without keys is left out, so there may be none; then nothing is recorded in
+// the user's data directory. The error is of type Problems.
+func FromEnvironment(env Env) (*Config, error) {
+	c, problems := fromEnvironment(env)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return c, nil
+}
+
+func fromEnvironment(env Env) (*Config, Problems) {
+	c, d := defaults(env), &decoder{file: "environment", env: env, lines: map[string]int{storeVariable: 0}}
 	if v, ok := env("KEYBRIDGE_TOKEN"); ok {
 		if v = strings.TrimSpace(v); v != "" {
 			c.Tokens = []Token{{Name: "keybridge_token", Secret: secret.New(v), Source: "env:KEYBRIDGE_TOKEN"}}
@@ -218,7 +225,19 @@ func FromEnvironment(env Env) *Config {
 			c.Providers = append(c.Providers, p)
 		}
 	}
-	return c
+	c.Store = d.environmentStore(c)
+	return c, d.problems
+}
+
+func (d *decoder) environmentStore(c *Config) Store {
+	if v, _ := d.env(storeVariable); strings.TrimSpace(v) != "" {
+		d.file = "environment"
+		return d.storeOf(storeVariable, strings.TrimSpace(v))
+	}
+	if len(c.Providers) == 0 {
+		return Store{}
+	}
+	return c.Store
 }
 
 func environmentKeys(variable string, env Env) []Key {
@@ -253,12 +272,15 @@ func unlike(keys []Key) []Key {
 }
 
 func defaults(env Env) *Config {
+	data := userData(env)
 	return &Config{
 		Listen:  "127.0.0.1:8787",
 		Admin:   "127.0.0.1:8788",
-		DataDir: userData(env),
+		DataDir: data,
+		Store:   defaultStore(data),
 		Log:     Log{Level: slog.LevelInfo, Format: Text},
 		Limits:  Limits{MaxBody: 32 << 20, MaxUpload: 512 << 20},
+		Record:  defaultRecord(),
 		Stream:  Stream{Hold: 10 * time.Second, HoldBytes: 1 << 20, Ping: 10 * time.Second, IdleTimeout: 5 * time.Minute},
 		MCP:     MCP{Loop: defaultLoop()},
 	}

@@ -217,7 +217,7 @@ func choice[T ~string](d *decoder, p *T, words ...T) setting {
 }
 
 // durationForm is the only one: a negative duration is none.
-const durationForm = `^ *(0|\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+) *$`
+const durationForm = `^ *(0|\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d))+) *$`
 
 var durations = regexp.MustCompile(durationForm)
 
@@ -225,16 +225,16 @@ func (d *decoder) duration(p *time.Duration) setting {
 	zero := int64(0)
 	about := &schema{
 		Title: "Duration", Type: []string{"string", "integer"}, Pattern: durationForm, Minimum: &zero, Maximum: &zero,
-		Default: durationText(*p), Examples: []string{"500ms", "10s", "5m", "1h30m"},
+		Default: durationText(*p), Examples: []string{"500ms", "10s", "5m", "1h30m", "90d"},
 	}
 	return setting{schema: about, read: func(n ast.Node, at string) {
 		text := strings.TrimSpace(scalar(n))
-		v, err := time.ParseDuration(text)
+		v, err := parseDuration(text)
 		switch {
 		case err == nil && strings.HasPrefix(text, "-"):
 			d.report(at, "is negative: write 0s or more")
 		case err != nil || !durations.MatchString(text):
-			d.report(at, "is not a duration: write a number with its unit, like 500ms, 10s, 5m or 1h30m")
+			d.report(at, "is not a duration: write a number with its unit, like 500ms, 10s, 5m, 1h30m or 90d")
 		default:
 			*p = v
 		}

@@ -105,7 +105,12 @@ func TestDocumentedExamples(t *testing.T) {
 	if len(examples) < 5 {
 		t.Fatalf("%d examples in the page", len(examples))
 	}
-	env := func(name string) (string, bool) { return "value-of-" + name, name != "XDG_DATA_HOME" && name != "HOME" }
+	env := func(name string) (string, bool) {
+		if name == "KEYBRIDGE_DATABASE" {
+			return "postgres://keybridge:planted@db.example.com/keybridge", true
+		}
+		return "value-of-" + name, name != "XDG_DATA_HOME" && name != "HOME"
+	}
 	for _, example := range examples {
 		for _, m := range files.FindAllStringSubmatch(example[1], -1) {
 			if err := os.WriteFile(filepath.Join(secrets, m[1]), []byte("secret-of-"+m[1]+"\n"), 0o600); err != nil {

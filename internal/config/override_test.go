@@ -42,9 +42,12 @@ func TestOverride(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := config.FromEnvironment(func(name string) (string, bool) {
+			c, err := config.FromEnvironment(func(name string) (string, bool) {
 				return map[string]string{"KEYBRIDGE_TOKEN": tt.token, "KEYBRIDGE_ADMIN_TOKEN": tt.adminToken}[name], true
 			})
+			if err != nil {
+				t.Fatal(err)
+			}
 			problems := ""
 			if err := c.Override(tt.listen, tt.admin); err != nil {
 				problems = err.Error()

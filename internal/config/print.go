@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -16,13 +18,21 @@ type (
 		Admin     string            `yaml:"admin"`
 		Token     string            `yaml:"admin_token,omitempty"`
 		DataDir   string            `yaml:"data_dir"`
-		Tokens    []string          `yaml:"tokens"`
+		Tokens    []printedToken    `yaml:"tokens"`
 		Attempts  bool              `yaml:"attempts_header,omitempty"`
 		Log       printedLog        `yaml:"log"`
 		Limits    printedLimits     `yaml:"limits"`
 		Stream    printedStream     `yaml:"stream"`
 		Providers []printedProvider `yaml:"providers"`
 		MCP       printedMCP        `yaml:"mcp"`
+		Store     string            `yaml:"store,omitempty"`
+		Record    printedRecord     `yaml:"record"`
+		Prices    []printedPrice    `yaml:"prices"`
+	}
+	printedToken struct {
+		Name     string        `yaml:"name"`
+		Secret   string        `yaml:"secret"`
+		Metadata yaml.MapSlice `yaml:"metadata,omitempty"`
 	}
 	printedLog struct {
 		Level  string `yaml:"level"`
@@ -48,6 +58,7 @@ type (
 		Affinity string       `yaml:"affinity"`
 		Probe    string       `yaml:"probe"`
 		MaxWait  string       `yaml:"max_wait"`
+		Meter    bool         `yaml:"meter"`
 		Keys     []printedKey `yaml:"keys"`
 	}
 	printedKey struct {
@@ -82,6 +93,35 @@ type (
 		MaxCalls int    `yaml:"max_calls"`
 		MaxTime  string `yaml:"max_time"`
 	}
+	printedRecord struct {
+		Prompts   bool        `yaml:"prompts"`
+		Arguments bool        `yaml:"arguments"`
+		Reasoning bool        `yaml:"reasoning"`
+		MaxText   string      `yaml:"max_text"`
+		Flush     string      `yaml:"flush"`
+		Queue     string      `yaml:"queue"`
+		WhenFull  string      `yaml:"when_full"`
+		Strict    bool        `yaml:"strict"`
+		Spool     string      `yaml:"spool"`
+		Keep      printedKeep `yaml:"keep"`
+	}
+	printedKeep struct {
+		Records   string `yaml:"records"`
+		Prompts   string `yaml:"prompts"`
+		Arguments string `yaml:"arguments"`
+		Reasoning string `yaml:"reasoning"`
+		Usage     string `yaml:"usage"`
+	}
+	printedPrice struct {
+		Model          string `yaml:"model"`
+		Provider       string `yaml:"provider,omitempty"`
+		Input          string `yaml:"input"`
+		Output         string `yaml:"output"`
+		CacheRead      string `yaml:"cache_read,omitempty"`
+		CacheWrite     string `yaml:"cache_write,omitempty"`
+		CacheWriteLong string `yaml:"cache_write_long,omitempty"`
+		Search         string `yaml:"search,omitempty"`
+	}
 )
 
 // WriteTo writes the effective configuration, every default included, as a file
@@ -90,7 +130,8 @@ type (
 func (c *Config) WriteTo(w io.Writer) (int64, error) {
 	p := printed{
 		Listen: c.Listen, Admin: c.Admin, Token: c.AdminTokenSource, DataDir: c.DataDir,
-		Tokens: []string{}, Providers: []printedProvider{}, Attempts: c.AttemptsHeader,
+		Tokens: []printedToken{}, Providers: []printedProvider{}, Prices: []printedPrice{}, Attempts: c.AttemptsHeader,
+		Store: c.Store.Source, Record: c.Record.printed(),
 		Log:    printedLog{Level: strings.ToLower(c.Log.Level.String()), Format: string(c.Log.Format)},
 		Limits: printedLimits{MaxBody: sizeText(c.Limits.MaxBody), MaxUpload: sizeText(c.Limits.MaxUpload)},
 		Stream: printedStream{
@@ -99,13 +140,16 @@ func (c *Config) WriteTo(w io.Writer) (int64, error) {
 			Ping:              durationText(c.Stream.Ping), IdleTimeout: durationText(c.Stream.IdleTimeout),
 		},
 	}
-	for _, t := range c.Tokens {
-		p.Tokens = append(p.Tokens, t.Source)
+	for i := range c.Tokens {
+		p.Tokens = append(p.Tokens, c.Tokens[i].printed())
+	}
+	for _, price := range c.Prices {
+		p.Prices = append(p.Prices, price.printed())
 	}
 	for _, in := range c.Providers {
 		out := printedProvider{
 			Name: in.Name, Kind: string(in.Kind), Enabled: in.Enabled, BaseURL: in.BaseURL.String(),
-			Strategy: string(in.Strategy), Affinity: string(in.Affinity), Probe: string(in.Probe), MaxWait: durationText(in.MaxWait), Keys: []printedKey{},
+			Strategy: string(in.Strategy), Affinity: string(in.Affinity), Probe: string(in.Probe), MaxWait: durationText(in.MaxWait), Meter: in.Meter, Keys: []printedKey{},
 		}
 		for _, k := range in.Keys {
 			weight := k.Weight
@@ -143,4 +187,26 @@ func printedNames(list []Named) (out yaml.MapSlice) {
 		out = append(out, yaml.MapItem{Key: n.Name, Value: n.Source})
 	}
 	return out
+}
+
+func (t *Token) printed() printedToken {
+	out := printedToken{Name: t.Name, Secret: t.Source}
+	for _, name := range slices.Sorted(maps.Keys(t.Metadata)) {
+		out.Metadata = append(out.Metadata, yaml.MapItem{Key: name, Value: t.Metadata[name]})
+	}
+	return out
+}
+
+func (r Record) printed() printedRecord {
+	return printedRecord{
+		Prompts: r.Prompts, Arguments: r.Arguments, Reasoning: r.Reasoning, MaxText: sizeText(r.MaxText), Flush: durationText(r.Flush),
+		Queue: sizeText(r.Queue), WhenFull: string(r.WhenFull), Strict: r.Strict, Spool: sizeText(r.Spool),
+		Keep: printedKeep{
+			durationText(r.Keep.Records), durationText(r.Keep.Prompts), durationText(r.Keep.Arguments), durationText(r.Keep.Reasoning), durationText(r.Keep.Usage),
+		},
+	}
+}
+
+func (p Price) printed() printedPrice {
+	return printedPrice{p.Model, p.Provider, p.Input, p.Output, p.CacheRead, p.CacheWrite, p.CacheWriteLong, p.Search}
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"maps"
 	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,6 +47,9 @@ func (d *decoder) provider(providers *[]Provider) setting {
 		if _, ok := n.(ast.MapNode); ok {
 			p.BaseURL = d.base(at, base, p.Kind)
 			d.keyNames(at, p.Keys)
+			if p.Meter && p.Kind == verdict.Anthropic {
+				d.report(at+".meter", "is for providers that speak OpenAI's API: Anthropic's reports the usage of every stream; remove it")
+			}
 		}
 		*providers = append(*providers, p)
 	}}
@@ -83,12 +85,17 @@ func (d *decoder) providerSettings(p *Provider, base *string) setting {
 			choice(d, &p.Probe, ProbeAuto, ProbeOff),
 		},
 		field{"max_wait", "How long a request waits for a key to come back when none can be used now. 0s: not at all.", d.duration(&p.MaxWait)},
+		field{
+			"meter", "true: the usage of chat streams whose client does not ask for it is asked for, and kept from the client. For providers that speak OpenAI's API.",
+			d.flag(&p.Meter),
+		},
 		field{"keys", "The keys. None: the provider serves only callers who bring their own key.", d.list(d.key(&p.Keys), true)},
 	)
 	all.schema.AllOf = []*schema{
 		{If: &schema{Properties: only("kind", schema{Const: string(verdict.Compatible)})}, Then: &schema{Required: []string{"base_url"}}},
 		{If: &schema{Properties: only("kind", schema{Const: string(verdict.Anthropic)})}, Then: &schema{Properties: only("base_url", schema{Not: &schema{Pattern: v1Form}})}},
 		{Properties: only("base_url", schema{Not: &schema{Pattern: dotsForm}})},
+		{If: &schema{Properties: only("kind", schema{Const: string(verdict.Anthropic)})}, Then: &schema{Properties: only("meter", schema{Const: false})}},
 	}
 	return all
 }
@@ -205,17 +212,16 @@ func (d *decoder) checkID(at string, k Key) {
 }
 
 func (d *decoder) model(models *[]string) setting {
-	return setting{schema: &schema{Title: "Pattern of models", Type: "string", MinLength: 1, Examples: []string{"gpt-*"}}, read: func(n ast.Node, at string) {
-		s, ok := d.str(n, at)
-		if !ok {
-			return
+	one := ""
+	s := d.modelPattern(&one)
+	read := s.read
+	s.read = func(n ast.Node, at string) {
+		one = ""
+		if read(n, at); one != "" {
+			*models = append(*models, one)
 		}
-		if _, err := path.Match(s, ""); err != nil || s == "" {
-			d.report(at, "%q is no pattern: * stands for any letters except /, ? for one, [a-z] for one of a set (close the bracket)", s)
-			return
-		}
-		*models = append(*models, s)
-	}}
+	}
+	return s
 }
 
 // keyNames refuses what may be there only once and names the keys without an id.

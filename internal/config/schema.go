@@ -75,6 +75,7 @@ type schema struct {
 	Enum                 []string   `json:"enum,omitempty"`
 	Pattern              string     `json:"pattern,omitempty"`
 	MinLength            int        `json:"minLength,omitempty"`
+	MaxLength            int        `json:"maxLength,omitempty"`
 	Minimum              *int64     `json:"minimum,omitempty"`
 	Maximum              *int64     `json:"maximum,omitempty"`
 	Default              any        `json:"default,omitempty"`
@@ -84,6 +85,7 @@ type schema struct {
 	UniqueItems          bool       `json:"uniqueItems,omitempty"`
 	Properties           properties `json:"properties,omitempty"`
 	PropertyNames        *schema    `json:"propertyNames,omitempty"`
+	MaxProperties        int        `json:"maxProperties,omitempty"`
 	AdditionalProperties any        `json:"additionalProperties,omitempty"` // false or a schema
 	Required             []string   `json:"required,omitempty"`
 	AnyOf                []*schema  `json:"anyOf,omitempty"`

@@ -23,11 +23,16 @@ func (d *decoder) config(root ast.Node) *Config {
 	if data != "" {
 		c.DataDir = d.path(data)
 	}
+	if !d.written("store") {
+		c.Store = defaultStore(c.DataDir)
+	}
 	d.checkAddresses(c)
 	d.checkLimits(c)
 	d.uniqueTokens(c)
 	d.checkProviders(c.Providers)
 	d.checkServers(c)
+	d.checkPrices(c)
+	d.checkKeep(c.Record.Keep)
 	if _, ok := root.(ast.MapNode); (ok || root == nil) && !d.written("providers") {
 		d.report("", "no providers: add one under providers")
 	}
@@ -40,7 +45,7 @@ func (d *decoder) settings(c *Config, level, data *string) setting {
 		field{"listen", "Where clients connect. If other machines can reach it, tokens are required. Port 0 takes a free one.", d.text(&c.Listen).matching(addressForm)},
 		field{"admin", "Where the operator's side is: metrics, health, the pools. If other machines can reach it, admin_token is required.", d.text(&c.Admin).matching(addressForm)},
 		field{"admin_token", "What the operator's side asks for, as Authorization: Bearer; all of it but /healthz and /readyz. None: it answers this machine only.", d.adminToken(c)},
-		field{"data_dir", "Where the gateway keeps what must outlive it: state.json, what it knows of the keys. A relative path starts at this file's directory. Default: $XDG_DATA_HOME/keybridge, else ~/.local/share/keybridge.", d.text(data)},
+		field{"data_dir", "Where the gateway keeps what must outlive it: state.json, what it knows of the keys, and keybridge.db, the record. A relative path starts at this file's directory. Default: $XDG_DATA_HOME/keybridge, else ~/.local/share/keybridge.", d.text(data)},
 		field{"tokens", "What callers present in the place of a provider's key; any one of them admits. None: no token is asked.", d.list(d.token(&c.Tokens), true)},
 		field{"attempts_header", "true: every answer says in X-Keybridge-Attempts how often its request was sent upstream.", d.flag(&c.AttemptsHeader)},
 		field{"log", "What is logged.", d.section(
@@ -60,6 +65,9 @@ func (d *decoder) settings(c *Config, level, data *string) setting {
 		)},
 		field{"providers", "One block for each provider account pool. The short addresses /v1 and / belong to the first enabled provider of each API.", d.providers(&c.Providers)},
 		field{"mcp", "The central tools that the gateway adds to conversations, and runs.", d.mcp(&c.MCP)},
+		field{"store", "Where the record is kept: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, none, or a reference (env:NAME, file:PATH) to such a text. Default: sqlite: with the file keybridge.db in data_dir.", d.store(&c.Store)},
+		field{"record", "What is recorded, and for how long.", d.record(&c.Record)},
+		field{"prices", "Prices besides those that are shipped, and before them: the first that fits counts.", d.list(d.price(&c.Prices), true)},
 	)
 	// A file without providers is told so even if it is empty, see config.
 	all.schema.Required = []string{"providers"}
@@ -88,13 +96,6 @@ func (d *decoder) providers(providers *[]Provider) setting {
 
 var levels = map[string]slog.Level{ //nolint:gochecknoglobals // a constant table
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-}
-
-func (d *decoder) token(tokens *[]Token) setting {
-	return setting{schema: reference(), read: func(n ast.Node, at string) {
-		v, source := d.secret(n, at)
-		*tokens = append(*tokens, Token{Secret: v, Source: source})
-	}}
 }
 
 func (d *decoder) adminToken(c *Config) setting {
@@ -155,21 +156,6 @@ func (d *decoder) path(p string) string {
 		return abs
 	}
 	return p
-}
-
-func (d *decoder) uniqueTokens(c *Config) {
-	seen, names := map[string]string{}, map[string]bool{}
-	for i := range c.Tokens {
-		t, at := &c.Tokens[i], place("tokens", i)
-		if t.Secret.IsZero() {
-			continue
-		}
-		d.once(seen, t.Secret, at)
-		t.Name = distinct(secret.ID(t.Source), names)
-	}
-	if at, ok := seen[c.AdminToken.Reveal()]; ok && !c.AdminToken.IsZero() {
-		d.report("admin_token", "has the same secret as %s (line %d), so that every client could steer the pools: choose another", at, d.line(at))
-	}
 }
 
 // once reports a secret that an earlier place has too.

@@ -66,8 +66,40 @@ func sizeText(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// durationText prints a duration without the zero parts that Go appends.
+const day = 24 * time.Hour
+
+// days are the parts of a duration that Go does not know.
+var days = regexp.MustCompile(`([0-9]+(\.[0-9]*)?|\.[0-9]+)d`)
+
+// parseDuration is Go's, with days of 24 hours.
+func parseDuration(s string) (time.Duration, error) {
+	sum, tooLong := time.Duration(0), false
+	rest := days.ReplaceAllStringFunc(s, func(part string) string {
+		v, err := time.ParseDuration(strings.TrimSuffix(part, "d") + "h")
+		tooLong = tooLong || err != nil || v > (math.MaxInt64-sum)/24
+		sum += 24 * v
+		return ""
+	})
+	if rest == "+" || rest == "-" || rest == "" && s != "" {
+		rest += "0"
+	}
+	v, err := time.ParseDuration(rest)
+	switch {
+	case err != nil:
+		return 0, err //nolint:wrapcheck // its words are not shown
+	case tooLong || v.Abs() > math.MaxInt64-sum:
+		return 0, strconv.ErrRange
+	case strings.HasPrefix(s, "-"):
+		return v - sum, nil
+	}
+	return v + sum, nil
+}
+
+// durationText prints a duration without the zero parts that Go appends, whole days as such.
 func durationText(v time.Duration) string {
+	if v >= day && v%day == 0 {
+		return strconv.FormatInt(int64(v/day), 10) + "d"
+	}
 	s := v.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Price is what an operator knows better than the shipped price list: US dollars as
+// decimals, "" where nothing is written.
+type Price struct {
+	Provider string // a provider's name; "": every provider
+	Model    string // a path.Match pattern
+
+	// Per million tokens.
+	Input, Output, CacheRead, CacheWrite, CacheWriteLong string
+
+	Search string // per thousand
+}
+
+// amountForm is a decimal that reads the same everywhere; its last digit is a picodollar
+// a token.
+const amountForm = `^(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?$`
+
+const mostAmount = 1_000_000
+
+var amounts = regexp.MustCompile(amountForm)
+
+func (d *decoder) price(prices *[]Price) setting {
+	return setting{schema: d.priceSettings(&Price{}).schema, read: func(n ast.Node, at string) {
+		p := Price{}
+		d.priceSettings(&p).read(n, at)
+		*prices = append(*prices, p)
+	}}
+}
+
+func (d *decoder) priceSettings(p *Price) setting {
+	return d.section(
+		field{"model", "The models it is the price of, by the name that the provider answers with. * stands for any characters except /, ? for one, [a-c] for one of a set.", d.modelPattern(&p.Model).needed("model: a name or a pattern like gpt-*")},
+		field{"provider", "The provider it is the price at; by default every provider.", d.text(&p.Provider)},
+		field{"input", "Tokens of the request, per million.", d.amount(&p.Input).needed("input: what a million tokens of requests cost in US dollars, 0 if nothing")},
+		field{"output", "Tokens of the answer, reasoning included, per million.", d.amount(&p.Output).needed("output: what a million tokens of answers cost in US dollars, 0 if nothing")},
+		field{"cache_read", "Tokens read from the provider's cache, per million. Default: as input.", d.amount(&p.CacheRead)},
+		field{"cache_write", "Tokens written to it, per million. Default: as input.", d.amount(&p.CacheWrite)},
+		field{"cache_write_long", "Those that are to stay in it for an hour, per million. Default: as cache_write.", d.amount(&p.CacheWriteLong)},
+		field{"search", "Searches of the web, per thousand.", d.amount(&p.Search)},
+	)
+}
+
+// amount is a number of US dollars, kept by its digits: no binary fraction is exact.
+func (d *decoder) amount(p *string) setting {
+	zero, most := int64(0), int64(mostAmount)
+	about := &schema{Title: "US dollars", Type: []string{"string", "number"}, Pattern: amountForm, Minimum: &zero, Maximum: &most, Examples: []string{"3", "0.25"}}
+	return setting{schema: about, read: func(n ast.Node, at string) {
+		text := scalar(n)
+		if !amounts.MatchString(text) {
+			d.report(at, "is no amount of US dollars: write a decimal like 3 or 0.25, up to 999999 and with six digits behind the point at most")
+			return
+		}
+		*p = text
+	}}
+}
+
+func (d *decoder) modelPattern(p *string) setting {
+	about := &schema{Title: "Pattern of models", Type: "string", MinLength: 1, Examples: []string{"gpt-*"}}
+	return setting{schema: about, read: func(n ast.Node, at string) {
+		s, ok := d.str(n, at)
+		if !ok {
+			return
+		}
+		if _, err := path.Match(s, ""); err != nil || s == "" {
+			d.report(at, "%q is no pattern: * stands for any letters except /, ? for one, [a-z] for one of a set (close the bracket)", s)
+			return
+		}
+		*p = s
+	}}
+}
+
+// checkPrices looks at the prices beside each other and beside the providers.
+func (d *decoder) checkPrices(c *Config) {
+	var names []string
+	for _, p := range c.Providers {
+		names = append(names, p.Name)
+	}
+	seen := map[[2]string]string{}
+	for i, p := range c.Prices {
+		at := place("prices", i)
+		if d.written(at+".provider") && !d.reported(at+".provider") && !slices.Contains(names, p.Provider) {
+			text := "is no provider's name: the providers are " + strings.Join(names, ", ")
+			if near := nearest(p.Provider, names); near != "" {
+				text = strconv.Quote(p.Provider) + " " + text + "; did you mean " + strconv.Quote(near) + "?"
+			}
+			d.report(at+".provider", "%s", text)
+		}
+		of := [2]string{p.Provider, p.Model}
+		if first, twice := seen[of]; twice && p.Model != "" {
+			d.report(at, "is the price of the same models as %s (line %d): remove one of the two", first, d.line(first))
+			continue
+		}
+		seen[of] = at
+	}
+}
