@@ -27,22 +27,25 @@ var places = [...]string{authorization, "X-Api-Key", "Api-Key"} //nolint:gocheck
 
 // Token is one gateway token.
 type Token struct {
-	Name   string // what the ledger calls its bearer
-	Secret string
+	Name     string // what the ledger calls its bearer
+	Metadata string // what else the ledger tells of it: a JSON object of texts, or ""
+	Secret   string
 }
 
 // Gate lets callers in. It is immutable and safe for concurrent use.
 type Gate struct {
-	names  []string
-	hashes [][sha256.Size]byte
+	bearers []bearer
+	hashes  [][sha256.Size]byte
 }
+
+type bearer struct{ name, metadata string }
 
 // New returns a gate for the tokens. Without any, it lets in whoever calls from a
 // loopback address and is not a web page.
 func New(tokens []Token) *Gate {
 	g := &Gate{}
 	for _, t := range tokens {
-		g.names = append(g.names, t.Name)
+		g.bearers = append(g.bearers, bearer{t.Name, t.Metadata})
 		g.hashes = append(g.hashes, sha256.Sum256([]byte(t.Secret)))
 	}
 	return g
@@ -52,34 +55,35 @@ func New(tokens []Token) *Gate {
 // the request is refused. It never changes the request: the caller's credentials
 // are still in its header and must be taken off before anything is sent.
 func (g *Gate) Identify(r *http.Request) (ledger.Principal, *fault.Error) {
-	if len(g.names) == 0 {
+	if len(g.bearers) == 0 {
 		return g.open(r)
 	}
 	p := ledger.Principal{Credential: ledger.Pooled}
-	known := false
+	var who *bearer
 	tokens := r.Header[TokenHeader]
 	viaHeader := false
 	for _, v := range tokens {
-		if name, ok := g.find(strings.TrimSpace(v)); ok && !known {
-			p.Name, known, viaHeader = name, true, true
+		if b := g.find(strings.TrimSpace(v)); b != nil && who == nil {
+			who, viaHeader = b, true
 		}
 	}
 	var own, ownPlace string
 	for _, place := range places {
 		for _, v := range r.Header[place] {
 			c := credential(place, v)
-			name, ok := g.find(c)
+			b := g.find(c)
 			switch {
-			case ok && !known:
-				p.Name, known = name, true
-			case !ok && own == "" && !equalsAny(c, tokens):
+			case b != nil && who == nil:
+				who = b
+			case b == nil && own == "" && !equalsAny(c, tokens):
 				own, ownPlace = c, place
 			}
 		}
 	}
-	if !known {
+	if who == nil {
 		return ledger.Principal{}, refusal(r)
 	}
+	p.Name, p.Metadata = who.name, who.metadata
 	if viaHeader && own != "" {
 		p.Credential, p.Secret, p.Header = ledger.BYOK, own, ownPlace
 	}
@@ -109,9 +113,9 @@ func (g *Gate) open(r *http.Request) (ledger.Principal, *fault.Error) {
 
 // find looks a credential up among the tokens. Every token is compared, so that
 // the time taken says nothing about which one was nearly right.
-func (g *Gate) find(c string) (string, bool) {
+func (g *Gate) find(c string) *bearer {
 	if c == "" {
-		return "", false
+		return nil
 	}
 	sum := sha256.Sum256([]byte(c))
 	found := -1
@@ -121,9 +125,9 @@ func (g *Gate) find(c string) (string, bool) {
 		}
 	}
 	if found < 0 {
-		return "", false
+		return nil
 	}
-	return g.names[found], true
+	return &g.bearers[found]
 }
 
 // credential takes the credential out of one header value; "" if there is none in

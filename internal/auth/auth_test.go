@@ -27,16 +27,19 @@ func request(host string, header ...string) *http.Request {
 	return r
 }
 
+// told is what the gates of these tests are told of their tokens' bearers.
+var told = map[string]string{"alice": `{"team":"search"}`}
+
 func pooled(name string) ledger.Principal {
-	return ledger.Principal{Name: name, Credential: ledger.Pooled}
+	return ledger.Principal{Name: name, Metadata: told[name], Credential: ledger.Pooled}
 }
 
 func byok(name, secret, header string) ledger.Principal {
-	return ledger.Principal{Name: name, Credential: ledger.BYOK, Secret: secret, Header: header}
+	return ledger.Principal{Name: name, Metadata: told[name], Credential: ledger.BYOK, Secret: secret, Header: header}
 }
 
 func TestIdentifyWithTokens(t *testing.T) {
-	gate := New([]Token{{Name: "alice", Secret: tokenA}, {Name: "bob", Secret: tokenB}})
+	gate := New([]Token{{Name: "alice", Metadata: `{"team":"search"}`, Secret: tokenA}, {Name: "bob", Secret: tokenB}})
 	tests := []struct {
 		name   string
 		header []string

@@ -119,3 +119,17 @@ func TestGood(t *testing.T) {
 		})
 	}
 }
+
+// A strict record without a place for it is refused, too.
+func TestStrictUnplaced(t *testing.T) {
+	t.Parallel()
+	text := "record: {strict: true}\nproviders: [{name: a, kind: openai}]\n"
+	_, err := config.Parse("k.yaml", []byte(text), func(string) (string, bool) { return "", false })
+	const want = "k.yaml:1: record.strict: refuses what is not recorded, and there is no place for the record: set store, or data_dir"
+	if err == nil || err.Error() != want {
+		t.Errorf("error = %v, want %s", err, want)
+	}
+	if _, err := config.Parse("k.yaml", []byte(text), environment); err != nil {
+		t.Error(err)
+	}
+}

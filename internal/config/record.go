@@ -56,8 +56,17 @@ func (d *decoder) record(r *Record) setting {
 	)
 }
 
-// checkKeep refuses to promise that a part outlives the whole.
-func (d *decoder) checkKeep(k Keep) {
+// checkRecord refuses promises that cannot be held: that a part outlives the whole, and
+// that all is recorded where nothing is.
+func (d *decoder) checkRecord(c *Config) {
+	switch {
+	case !c.Record.Strict || d.reported("store"):
+	case c.Store.Kind == NoStore:
+		d.report("record.strict", "refuses what is not recorded, and with store: none nothing is: change one of them")
+	case c.Store.Kind == Unplaced:
+		d.report("record.strict", "refuses what is not recorded, and there is no place for the record: set store, or data_dir")
+	}
+	k := c.Record.Keep
 	for _, part := range []struct {
 		name string
 		long time.Duration

@@ -115,6 +115,7 @@ var beyond = map[string][]string{
 	"store-port":              {"store"},
 	"store-reference":         {"store"},
 	"store-unset":             {"store"},
+	"strict-none":             {"record.strict"},
 	"token-name":              {"tokens[1].name", "tokens[3].name"},
 	"same-port":               {"listen"},
 	"several-in-one":          {"providers[0].keys[0]"},

@@ -32,7 +32,7 @@ func (d *decoder) config(root ast.Node) *Config {
 	d.checkProviders(c.Providers)
 	d.checkServers(c)
 	d.checkPrices(c)
-	d.checkKeep(c.Record.Keep)
+	d.checkRecord(c)
 	if _, ok := root.(ast.MapNode); (ok || root == nil) && !d.written("providers") {
 		d.report("", "no providers: add one under providers")
 	}

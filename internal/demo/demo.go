@@ -106,13 +106,21 @@ func Run(ctx context.Context, o Options) error {
 	return s.run(ctx)
 }
 
+// bare is the environment of a gateway without a key, a token, a file or a record.
+func bare(name string) (string, bool) {
+	if name == "KEYBRIDGE_STORE" {
+		return "none", true
+	}
+	return "", false
+}
+
 // open starts the gateway with its troubled provider, and the untroubled one.
 func (s *show) open() (stop func(), err error) {
 	played := simulator.Options{Keys: s.keys, Deterministic: true, LogSize: logSize}
 	troubled := played
 	troubled.Pace, troubled.Limits = pace, limits(s.o.Length)
 	s.app, err = app.New(app.Options{
-		Env:           func(string) (string, bool) { return "", false }, // no key, no token, no file
+		Env:           bare,
 		ListenAddress: "127.0.0.1:0", AdminAddress: "127.0.0.1:0",
 		Listen: s.o.Listen, Dial: s.o.Dial, Drain: drain, Simulator: troubled, ProbeAfter: probeAfter,
 		Strategies: map[string]keypool.Strategy{simulator.OpenAI: keypool.Headroom}, Stderr: s.watch,

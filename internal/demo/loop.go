@@ -61,7 +61,7 @@ func (s *show) set() (stop func(), err error) {
 		serving.Wait()
 	}
 	c.app, err = app.New(app.Options{
-		Env:           func(string) (string, bool) { return "", false },
+		Env:           bare,
 		ListenAddress: "127.0.0.1:0", AdminAddress: "127.0.0.1:0", Listen: s.o.Listen, Dial: s.o.Dial, Drain: drain,
 		Simulator: simulator.Options{Keys: s.keys, Pace: pace}, Tools: room,
 	})

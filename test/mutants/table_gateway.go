@@ -24,7 +24,7 @@ var doorMutants = []mutant{
 	},
 	{
 		"a token of the gateway is sent upstream as a key", "internal/auth/auth.go",
-		`case !ok && own == "" && !equalsAny(c, tokens):`,
+		`case b == nil && own == "" && !equalsAny(c, tokens):`,
 		`case own == "" && !equalsAny(c, tokens):`,
 		"internal/auth TestIdentifyWithTokens",
 	},
