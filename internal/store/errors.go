@@ -49,6 +49,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // again is of no use.
 func (e *Error) Rejected() bool { return e.Kind == Content }
 
+// Word is what the error is counted as: its kind.
+func (e *Error) Word() string { return string(e.Kind) }
+
 // KindOf is the kind of a store's error, "" for nil.
 func KindOf(err error) Kind {
 	if err == nil {
