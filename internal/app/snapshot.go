@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,8 +79,9 @@ func (a *App) install(c *config.Config) error {
 			Ping: c.Stream.Ping, IdleTimeout: c.Stream.IdleTimeout,
 		},
 		AttemptsHeader: c.AttemptsHeader,
-		Chat:           chat.New(), Responses: responses.New(), Messages: messages.New(),
+		Keep:           a.kept(c),
 	}
+	next.Chat, next.Responses, next.Messages = chat.Dialect{Keep: next.Keep}, responses.Dialect{Keep: next.Keep}, messages.Dialect{Keep: next.Keep}
 	var routes []route.Provider
 	var infos []metrics.ProviderInfo
 	for i := range c.Providers {
@@ -97,11 +99,7 @@ func (a *App) install(c *config.Config) error {
 		infos = append(infos, metrics.ProviderInfo{Name: p.Name, Kind: string(p.Kind), Status: status})
 	}
 	next.Table = route.New(routes)
-	var tokens []auth.Token
-	for _, t := range c.Tokens {
-		tokens = append(tokens, auth.Token{Name: t.Name, Secret: t.Secret.Reveal()})
-	}
-	next.Gate = auth.New(tokens)
+	next.Gate = auth.New(tokens(c.Tokens))
 
 	// From here on nothing fails.
 	before := a.current.Load()
@@ -114,6 +112,21 @@ func (a *App) install(c *config.Config) error {
 	a.swap(&state{config: c, snapshot: next})
 	a.metrics.Reloaded(true, time.Now())
 	return nil
+}
+
+func tokens(configured []config.Token) (out []auth.Token) {
+	for _, t := range configured {
+		metadata := ""
+		if len(t.Metadata) > 0 {
+			text, err := json.Marshal(t.Metadata) // its names in their order: the same text at every start
+			if err != nil {
+				panic(err) // they are texts
+			}
+			metadata = string(text)
+		}
+		out = append(out, auth.Token{Name: t.Name, Metadata: metadata, Secret: t.Secret.Reveal()})
+	}
+	return out
 }
 
 // swap puts the next state in force, after it has carried the health of the keys over

@@ -3,6 +3,7 @@ package config
 import (
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,9 +40,9 @@ const (
 	storeForm  = `^(none|sqlite:([^/:].*|/([^/].*)?|///.*)|postgres(ql)?://.*|env:[A-Za-z0-9_]+|file:.+)$`
 	maskedForm = `^postgres(ql)?://([^:/?#]*:\*\*\*@|.*[?&](ssl)?password=\*\*\*(&|$))`
 
-	notStore = "is no store: write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or none, or a reference to such a text (env:NAME, file:PATH)"
+	notStore = "is no store: write sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or none, or a reference to such a text (env:NAME, file:PATH)" //nolint:gosec // a pattern
 	notPath  = "is no path: write sqlite:PATH, like sqlite:/var/lib/keybridge/keybridge.db; a relative one starts at this file's directory"
-	notURL   = "is no URL of a database: write postgres://USER:PASSWORD@HOST/DATABASE, in the password %40 for @, %3A for :, %2F for /, %3F for ?, %23 for # and %25 for %"
+	notURL   = "is no URL of a database: write postgres://USER:PASSWORD@HOST/DATABASE, in the password %40 for @, %3A for :, %2F for /, %3F for ?, %23 for # and %25 for %" //nolint:gosec // a pattern
 )
 
 // defaultStore is a file beside the others that must outlive the gateway.
@@ -111,10 +112,8 @@ func databaseURL(s string) string {
 		return "has no usable port: write a number up to 65535, or leave it out with its colon"
 	}
 	password, _ := u.User.Password()
-	for _, p := range append(query["password"], append(query["sslpassword"], password)...) {
-		if p == passwordMask {
-			return "holds a masked password: write the password itself in the place of ***, or env:NAME for the whole text"
-		}
+	if slices.Contains(slices.Concat(query["password"], query["sslpassword"], []string{password}), passwordMask) {
+		return "holds a masked password: write the password itself in the place of ***, or env:NAME for the whole text"
 	}
 	return ""
 }

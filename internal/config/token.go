@@ -20,7 +20,7 @@ type Token struct {
 }
 
 const (
-	tokenForm    = `^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$`
+	tokenForm    = `^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$` //nolint:gosec // of names
 	metadataForm = `^[A-Za-z][A-Za-z0-9._-]{0,63}$`
 
 	mostMetadata     = 16
