@@ -14,7 +14,7 @@ import (
 // decimals, "" where nothing is written.
 type Price struct {
 	Provider string // a provider's name; "": every provider
-	Model    string // a path.Match pattern
+	Model    string // a path.Match pattern, in whatever case
 
 	// Per million tokens.
 	Input, Output, CacheRead, CacheWrite, CacheWriteLong string
@@ -28,27 +28,37 @@ const amountForm = `^(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?$`
 
 const mostAmount = 1_000_000
 
+// priceNames are the settings of an entry that are prices.
+var priceNames = []string{"input", "output", "cache_read", "cache_write", "cache_write_long", "search"} //nolint:gochecknoglobals // a constant table
+
 var amounts = regexp.MustCompile(amountForm)
 
 func (d *decoder) price(prices *[]Price) setting {
 	return setting{schema: d.priceSettings(&Price{}).schema, read: func(n ast.Node, at string) {
 		p := Price{}
 		d.priceSettings(&p).read(n, at)
+		if _, ok := n.(ast.MapNode); ok && !slices.ContainsFunc(priceNames, func(name string) bool { return d.written(at + "." + name) }) {
+			d.report(at, "holds no price: write input, output or what else is known of %s", strings.Join(priceNames[2:], ", "))
+		}
 		*prices = append(*prices, p)
 	}}
 }
 
 func (d *decoder) priceSettings(p *Price) setting {
-	return d.section(
-		field{"model", "The models it is the price of, by the name that the provider answers with. * stands for any characters except /, ? for one, [a-c] for one of a set.", d.modelPattern(&p.Model).needed("model: a name or a pattern like gpt-*")},
+	all := d.section(
+		field{"model", "The models it is the price of, by the name that was asked for or that answered. * stands for any characters except /, ? for one, [a-c] for one of a set.", d.modelPattern(&p.Model).needed("model: a name or a pattern like gpt-*")},
 		field{"provider", "The provider it is the price at; by default every provider.", d.text(&p.Provider)},
-		field{"input", "Tokens of the request, per million.", d.amount(&p.Input).needed("input: what a million tokens of requests cost in US dollars, 0 if nothing")},
-		field{"output", "Tokens of the answer, reasoning included, per million.", d.amount(&p.Output).needed("output: what a million tokens of answers cost in US dollars, 0 if nothing")},
-		field{"cache_read", "Tokens read from the provider's cache, per million. Default: as input.", d.amount(&p.CacheRead)},
-		field{"cache_write", "Tokens written to it, per million. Default: as input.", d.amount(&p.CacheWrite)},
-		field{"cache_write_long", "Those that are to stay in it for an hour, per million. Default: as cache_write.", d.amount(&p.CacheWriteLong)},
-		field{"search", "Searches of the web, per thousand.", d.amount(&p.Search)},
+		field{"input", "Tokens of the request, per million. Default: as shipped.", d.amount(&p.Input)},
+		field{"output", "Tokens of the answer, reasoning included, per million. Default: as shipped.", d.amount(&p.Output)},
+		field{"cache_read", "Tokens read from the provider's cache, per million. Default: in the shipped proportion to input, or as input.", d.amount(&p.CacheRead)},
+		field{"cache_write", "Tokens written to it, per million. Default: in the shipped proportion to input, or as input.", d.amount(&p.CacheWrite)},
+		field{"cache_write_long", "Those that are to stay in it for an hour, per million. Default: in the shipped proportion to input, or as cache_write.", d.amount(&p.CacheWriteLong)},
+		field{"search", "Searches of the web, per thousand. Default: as shipped.", d.amount(&p.Search)},
 	)
+	for _, name := range priceNames {
+		all.schema.AnyOf = append(all.schema.AnyOf, &schema{Required: []string{name}})
+	}
+	return all
 }
 
 // amount is a number of US dollars, kept by its digits: no binary fraction is exact.

@@ -115,8 +115,8 @@ type (
 	printedPrice struct {
 		Model          string `yaml:"model"`
 		Provider       string `yaml:"provider,omitempty"`
-		Input          string `yaml:"input"`
-		Output         string `yaml:"output"`
+		Input          string `yaml:"input,omitempty"`
+		Output         string `yaml:"output,omitempty"`
 		CacheRead      string `yaml:"cache_read,omitempty"`
 		CacheWrite     string `yaml:"cache_write,omitempty"`
 		CacheWriteLong string `yaml:"cache_write_long,omitempty"`

@@ -101,7 +101,7 @@ var beyond = map[string][]string{
 	"mcp-unknown-token": {"mcp.servers[0].tokens[1]", "mcp.servers[0].tokens[2]", "mcp.servers[0].tokens[3]", "mcp.servers[0].tokens[4]"},
 	"mcp-unread-token":  {"tokens[0]"},
 	"missing-file":      {"providers[0].keys[0]", "providers[0].keys[1]"},
-	"price":             {"prices[2].provider", "prices[3].provider"},
+	"price":             {"prices[1].model", "prices[2].provider", "prices[3].provider"},
 	"price-amount": { // of numbers the schema knows no digits
 		"prices[1].input", "prices[1].cache_read", "prices[2].input", "prices[2].output", "prices[3].search",
 	},
