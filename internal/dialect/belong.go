@@ -34,14 +34,21 @@ func (s Signal) String() string {
 // look makes one structural pass over a body for what it belongs to. member gets the
 // body's own members.
 func look(body []byte, member func(name, value []byte, at int) error) (Peeked, error) {
-	w := walker{body: body, peeks: true}
+	var m marks
+	w := walker{body: body, peeks: true, marks: &m}
 	w.peeked.Tokens = int64(len(body)) / bytesPerToken
 	err := w.members(func(name, value []byte, at int) error {
 		w.peeked.member(name, value)
 		return member(name, value, at)
 	})
+	if bytes.HasPrefix(w.peeked.turns, []byte{'['}) {
+		w.peeked.latest = m.list()
+	}
 	return w.peeked, err
 }
+
+// isConversation says that a body's member of this name is what has been said.
+func isConversation(name []byte) bool { return string(name) == "messages" || string(name) == "input" }
 
 // member reads a member of the body itself.
 func (p *Peeked) member(name, value []byte) {
@@ -55,6 +62,7 @@ func (p *Peeked) member(name, value []byte) {
 		p.signal(SignalCacheKey, text(value))
 	case "previous_response_id":
 		if p.pinFirst(value) {
+			p.after = p.Pins[0]
 			p.signal(SignalResponse, "-")
 		}
 	case "conversation":

@@ -192,7 +192,7 @@ func TestPeekDoesNotAllocate(t *testing.T) {
 		if _, err := dialect.Peek(body); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 1 { // the model's name
+	}); n > 2 { // the model's name, and where the last turns begin
 		t.Errorf("%v allocations", n)
 	}
 }

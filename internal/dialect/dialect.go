@@ -29,7 +29,9 @@ type Peeked struct {
 	CacheLife      time.Duration // how long the prompt is to be kept cached; zero: it does not say
 	Tokens         int64         // an estimate of the prompt's
 
-	system, turns []byte // of the body
+	system, turns []byte   // of the body
+	latest        []uint32 // where the last elements of turns begin
+	after         string   // the id of the answer that the request goes on from
 }
 
 // Keep says what a Dialect keeps of conversations for the record, besides names and

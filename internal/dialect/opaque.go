@@ -32,7 +32,7 @@ func (opaque) Peek(body []byte) (Peeked, error) {
 	if models == 1 {
 		p.Model = model
 	}
-	p.system, p.turns = nil, nil // what is no conversation begins none
+	p.system, p.turns, p.latest = nil, nil, nil // what is no conversation begins none
 	return p, nil
 }
 

@@ -22,23 +22,37 @@ func PartsOf(value []byte) Parts {
 // Next returns the next part: its name without escapes, nil in an array, and the
 // bytes of its value. It is false after the last.
 func (p *Parts) Next() (name, value []byte, ok bool) {
+	if name, ok = p.name(); ok {
+		value, ok = p.value()
+	}
+	if !ok {
+		return nil, nil, false
+	}
+	return name, value, true
+}
+
+// name goes to the next part's value, which is to be read before the next name.
+func (p *Parts) name() (name []byte, ok bool) {
 	b := p.rest
 	p.rest = nil
 	i := skipSpace(b, 0)
 	if i < len(b) && b[i] == ',' {
 		i = skipSpace(b, i+1)
 	}
+	if i == len(b) {
+		return nil, false
+	}
 	if p.named {
-		if i == len(b) || b[i] != '"' {
-			return nil, nil, false
+		if b[i] != '"' {
+			return nil, false
 		}
 		end := stringEnd(b, i)
 		if end < 0 {
-			return nil, nil, false
+			return nil, false
 		}
 		name = b[i+1 : end-1]
 		if i = skipSpace(b, end); i == len(b) || b[i] != ':' {
-			return nil, nil, false
+			return nil, false
 		}
 		i = skipSpace(b, i+1)
 		if bytes.IndexByte(name, '\\') >= 0 {
@@ -46,13 +60,24 @@ func (p *Parts) Next() (name, value []byte, ok bool) {
 			name = []byte(spelled)
 		}
 	}
-	end := valueEnd(b, i)
+	p.rest = b[i:]
+	return name, true
+}
+
+// value reads the value behind the name.
+func (p *Parts) value() ([]byte, bool) {
+	b := p.rest
+	p.rest = nil
+	end := valueEnd(b, 0)
 	if end < 0 {
-		return nil, nil, false
+		return nil, false
 	}
 	p.rest = b[end:]
-	return name, b[i:end], true
+	return b[:end], true
 }
+
+// begins says that the value behind the name begins with c.
+func (p *Parts) begins(c byte) bool { return len(p.rest) > 0 && p.rest[0] == c }
 
 // Member is the value of the named member of an object, the last if there are
 // several, or nil.

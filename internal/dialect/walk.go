@@ -41,6 +41,9 @@ func (w *walker) members(member func(name, value []byte, at int) error) error {
 		if err != nil {
 			return err
 		}
+		if w.marks != nil {
+			w.mark(body[from+1 : to-1])
+		}
 		at, end, err := w.value(to)
 		if err != nil {
 			return err
@@ -57,6 +60,13 @@ func (w *walker) members(member func(name, value []byte, at int) error) error {
 		case body[i] != ',':
 			return bad(i, "a comma or the object's end is missing before %q", body[i])
 		}
+	}
+}
+
+// mark says whether the member that comes is the conversation.
+func (w *walker) mark(name []byte) {
+	if w.marked = isConversation(name); w.marked {
+		w.marks.n = 0
 	}
 }
 
@@ -77,6 +87,9 @@ type walker struct {
 	// peeks says that peeked is told of the strings between brackets that may matter.
 	peeks  bool
 	peeked Peeked
+	// marks takes note of where the elements of a conversation begin, in that only.
+	marks  *marks
+	marked bool
 }
 
 // end checks that only space follows the object.
@@ -153,6 +166,9 @@ func (w *walker) nested(i int) (int, error) {
 		case '{', '[':
 			if depth == maxDepth {
 				return 0, bad(i, "brackets are nested more than %d deep", maxDepth)
+			}
+			if depth == 1 && w.marked {
+				w.marks.add(i - start)
 			}
 			bit := uint64(1) << (depth % 64)
 			if w.open[depth/64] &^= bit; c == '{' {

@@ -1,0 +1,108 @@
+package dialect
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Excerpt takes in a text that comes in pieces, counts it and keeps its beginning.
+type Excerpt struct {
+	Size int // of all of it, in bytes
+
+	kept []byte // the text's first bytes, as many as the limit allows
+}
+
+// Quoted adds what a JSON string says; any other value adds nothing. limit is how many
+// bytes are kept in all.
+func (x *Excerpt) Quoted(value []byte, limit int) {
+	if len(value) < len(`""`) || value[0] != '"' {
+		return
+	}
+	for rest := value[1 : len(value)-1]; ; {
+		i := bytes.IndexByte(rest, '\\')
+		if i < 0 {
+			x.Raw(rest, limit)
+			return
+		}
+		x.Raw(rest[:i], limit)
+		var char [utf8.UTFMax]byte
+		r, n := unescape(rest[i:])
+		x.Raw(char[:utf8.EncodeRune(char[:], r)], limit)
+		rest = rest[i+n:]
+	}
+}
+
+// Raw adds text as it stands.
+func (x *Excerpt) Raw(text []byte, limit int) {
+	if room := limit - len(x.kept); room > 0 {
+		x.kept = append(x.kept, text[:min(room, len(text))]...)
+	}
+	x.Size += len(text)
+}
+
+// Text is what is kept, in whole characters.
+func (x *Excerpt) Text() string {
+	kept := x.kept
+	if len(kept) == 0 {
+		return ""
+	}
+	if len(kept) < x.Size {
+		kept = whole(kept)
+	}
+	return strings.ToValidUTF8(string(kept), "?") // which makes nothing longer
+}
+
+// whole is text without the character at its end that was cut in two.
+func whole(text []byte) []byte {
+	for i := len(text) - 1; i >= 0 && i >= len(text)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(text[i]) {
+			if !utf8.FullRune(text[i:]) {
+				return text[:i]
+			}
+			break
+		}
+	}
+	return text
+}
+
+// unescape reads the escape sequence at the beginning of s and returns how long it is.
+// Of one that is none it returns what stands behind the backslash.
+func unescape(s []byte) (r rune, n int) {
+	if len(s) < len(`\n`) {
+		return utf8.RuneError, len(s)
+	}
+	if i := strings.IndexByte(`"\/bfnrt`, s[1]); i >= 0 {
+		return rune("\"\\/\b\f\n\r\t"[i]), len(`\n`)
+	}
+	if s[1] != 'u' {
+		r, n = utf8.DecodeRune(s[1:])
+		return r, 1 + n
+	}
+	const long = len(`\u0000`)
+	r, ok := hex(s)
+	if !ok {
+		return utf8.RuneError, len(`\u`)
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, long
+	}
+	if second, ok := hex(s[long:]); ok {
+		if pair := utf16.DecodeRune(r, second); pair != utf8.RuneError {
+			return pair, 2 * long
+		}
+	}
+	return utf8.RuneError, long
+}
+
+// hex reads the number of a \u escape.
+func hex(s []byte) (rune, bool) {
+	const long = len(`\u0000`)
+	if len(s) < long || s[0] != '\\' || s[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(s[2:long]), 16, 16)
+	return rune(n), err == nil
+}
