@@ -150,8 +150,8 @@ func (s *Step) Size() int {
 // own tools: the steps of all its turns, the last of them waiting for the client's results.
 type Hidden struct {
 	Steps []Step
-	// Shown is the id that the client was shown for the answer; the provider knows the
-	// last turn by that of the last step.
+	// Shown is the id that the client was shown for the answer, if a request may go on
+	// from it; the provider knows the last turn by that of the last step.
 	Shown string
 }
 

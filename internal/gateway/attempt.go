@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"time"
 
@@ -141,7 +142,7 @@ func (x *exchange) byok() bool { return x.record.Principal.Credential == ledger.
 
 func (x *exchange) request(l *keypool.Lease) *upstream.Request {
 	r := &upstream.Request{
-		Method: x.r.Method, Path: x.match.Path, RawQuery: x.r.URL.RawQuery, Header: x.r.Header,
+		Method: x.r.Method, Path: x.match.Path, RawQuery: x.r.URL.RawQuery, Header: x.header(),
 		Body: x.body, Owner: x.buffer, Secret: l.Secret(), CallerHeader: x.record.Principal.Header,
 		Repeatable: x.match.Inference || x.match.Idempotent,
 	}
@@ -149,6 +150,18 @@ func (x *exchange) request(l *keypool.Lease) *upstream.Request {
 		r.Stream, r.Length = x.upload.reader, x.upload.length
 	}
 	return r
+}
+
+// header is the client's. Its idempotency key is for the body it has sent, and not for
+// those of later turns.
+func (x *exchange) header() http.Header {
+	if x.loop == nil || len(x.loop.steps) == 0 {
+		return x.r.Header
+	}
+	h := maps.Clone(x.r.Header)
+	h.Del("Idempotency-Key")
+	h.Del("X-Idempotency-Key")
+	return h
 }
 
 // unanswered judges a send that brought no head.

@@ -143,6 +143,7 @@ func (x *exchange) show(a *answer) {
 	}
 	h := a.header(x.target.Masker)
 	body := a.body.Masked(x.target.Masker, h)
+	x.forbidRetry(h)
 	x.source.linger()
 	x.out.whole(a.resp.StatusCode, h, body)
 }

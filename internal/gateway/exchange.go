@@ -158,12 +158,21 @@ func (x *exchange) refuse(f *fault.Error) {
 	if f.Code == fault.QuotaExhausted || f.Code == fault.AuthFailed {
 		h.Set("X-Should-Retry", "false")
 	}
+	x.forbidRetry(h)
 	if f.Code == fault.Upgrade {
 		h.Set("Upgrade", "HTTP/1.1")
 	}
 	x.record.HTTPStatus = f.Status()
 	x.source.linger()
 	x.out.whole(f.Status(), h, x.dialect.Error(f))
+}
+
+// forbidRetry asks SDKs that repeat failed requests by themselves not to, if tools have
+// run: they would run again.
+func (x *exchange) forbidRetry(h http.Header) {
+	if len(x.record.Tools) > 0 {
+		h.Set("X-Should-Retry", "false")
+	}
 }
 
 // breakOff ends a started answer so that nobody takes it for a whole one.

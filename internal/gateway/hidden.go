@@ -42,13 +42,14 @@ func (h *hidden) knows(caller string) bool {
 	return h.calls[caller] > 0
 }
 
-// keep remembers what is hidden under the calls that the client will answer and the
-// id of the answer that it was shown.
+// keep remembers what is hidden under the calls that the client will answer and, if it
+// may go on from that, the id of the answer that it was shown.
 func (h *hidden) keep(caller string, what *dialect.Hidden, now time.Time) {
 	last := what.Steps[len(what.Steps)-1].Said
 	item := &hiddenItem{caller: caller, what: what, used: now}
-	for _, id := range []string{what.Shown, last.ID} {
-		item.name(id)
+	if what.Shown != "" {
+		item.name(what.Shown)
+		item.name(last.ID)
 	}
 	for i := range last.Others {
 		item.name(last.Others[i].ID)

@@ -3,7 +3,11 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -104,7 +108,7 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 	}
 	x.setBody(body)
 	want.Begins = false
-	want.Sealed = want.Sealed || said.Sealed
+	want.Sealed = want.Sealed || said.Sealed && !anthropic(&x.match)
 	if said.Bound {
 		want.Pins = append(slices.Clip(want.Pins), said.ID)
 	}
@@ -125,7 +129,11 @@ func (x *exchange) finishLoop(said dialect.Said) {
 	if len(said.Mine) == 0 || l.final {
 		l.steps = append(l.steps, dialect.Step{Said: said})
 	}
-	x.g.hidden.keep(x.caller(), &dialect.Hidden{Steps: l.steps, Shown: l.steps[0].Said.ID}, time.Now())
+	h := &dialect.Hidden{Steps: l.steps}
+	if x.match.API == route.Responses { // elsewhere no request names an answer
+		h.Shown = l.steps[0].Said.ID
+	}
+	x.g.hidden.keep(x.caller(), h, time.Now())
 }
 
 func (x *exchange) failed() bool { return x.record.Err != nil }
@@ -138,13 +146,15 @@ func (x *exchange) tell(last bool) {
 	}
 }
 
-// caller tells those apart who have a token or a key of their own.
+// caller tells those apart who have a token or a key of their own, and the APIs, each
+// of which has a form of its own for what is hidden.
 func (x *exchange) caller() string {
+	who := strconv.Itoa(int(x.match.API)) + "/" + x.record.Principal.Name
 	if !x.byok() {
-		return x.record.Principal.Name
+		return who
 	}
 	sum := sha256.Sum256([]byte(x.record.Principal.Secret))
-	return x.record.Principal.Name + "/" + string(sum[:])
+	return who + "/" + string(sum[:])
 }
 
 func (x *exchange) recall(id string) *dialect.Hidden {
@@ -163,7 +173,7 @@ func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
 			results[i], uses[i] = refusedCall(c, began)
 			continue
 		}
-		running.Go(func() { results[i], uses[i] = x.s.Tools.Call(ctx, x.record.Principal, c) })
+		running.Go(func() { results[i], uses[i] = x.call(ctx, c) })
 	}
 	running.Wait()
 	l.spent += time.Since(began)
@@ -175,6 +185,23 @@ func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
 	}
 	x.record.Tools = append(x.record.Tools, uses...)
 	return results
+}
+
+// call makes one call. A panic in it is that call's alone: it is on a goroutine of its
+// own, where it would end the process.
+func (x *exchange) call(ctx context.Context, c llm.ToolCall) (result llm.ToolResult, use ledger.ToolUse) {
+	began := time.Now()
+	defer func() {
+		caught := recover()
+		if caught == nil {
+			return
+		}
+		x.g.o.Logger.LogAttrs(context.WithoutCancel(ctx), slog.LevelError, "panic while calling a tool", slog.String("id", x.record.ID),
+			slog.String("tool", c.Name), slog.Any("panic", caught), slog.String("stack", string(debug.Stack())))
+		result = llm.ToolResult{CallID: c.ID, IsError: true, Parts: []llm.Part{{Text: "The gateway failed on this call."}}}
+		use = ledger.ToolUse{Tool: c.Name, Start: began, Duration: time.Since(began), Outcome: ledger.ToolInvalid, Err: fmt.Errorf("panic: %v", caught)}
+	}()
+	return x.s.Tools.Call(ctx, x.record.Principal, c)
 }
 
 // refusedCall answers a call beyond what is run of one turn.
