@@ -35,12 +35,12 @@ func (s Signal) String() string {
 // body's own members.
 func look(body []byte, member func(name, value []byte, at int) error) (Peeked, error) {
 	var m marks
-	w := walker{body: body, peeks: true, marks: &m}
+	w := walker{body: body, peeks: true}
 	w.peeked.Tokens = int64(len(body)) / bytesPerToken
 	err := w.members(func(name, value []byte, at int) error {
 		w.peeked.member(name, value)
 		return member(name, value, at)
-	})
+	}, &m)
 	if bytes.HasPrefix(w.peeked.turns, []byte{'['}) {
 		w.peeked.latest = m.list()
 	}

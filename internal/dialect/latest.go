@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -41,17 +42,20 @@ func (m *marks) list() []uint32 {
 // more than 128 the last ones, and the id of the provider's answer that it goes on
 // from. Call it while the body that was peeked into is unchanged.
 func (p *Peeked) Answers() (answers []Answer, after string) {
-	behind := len(p.latest)
-	for behind > 0 && !saidByModel(p.turns[p.latest[behind-1]:]) {
-		behind--
+	if len(p.latest) == 1 && p.after == "" && p.wholly() {
+		return nil, "" // a first question
 	}
-	if behind == 0 && p.after == "" && p.wholly() {
-		return nil, "" // the model has said nothing yet: there is nothing to answer
+	for _, at := range slices.Backward(p.latest) {
+		all, said := appendAnswers(answers, p.turns[at:])
+		if said || len(answers) >= maxAnswers {
+			break
+		}
+		slices.Reverse(all[len(answers):])
+		answers = all
 	}
-	for _, at := range p.latest[behind:] {
-		answers = appendAnswers(answers, p.turns[at:])
-	}
-	return answers[max(0, len(answers)-maxAnswers):], p.after
+	answers = answers[:min(len(answers), maxAnswers)]
+	slices.Reverse(answers)
+	return answers, p.after
 }
 
 // wholly says that latest holds all of the conversation.
@@ -59,33 +63,14 @@ func (p *Peeked) wholly() bool {
 	return len(p.latest) == 0 || int(p.latest[0]) == skipSpace(p.turns, 1)
 }
 
-// saidByModel tells what the model said from what the client did. It reads no further
-// than it must: the content may be long.
-func saidByModel(turn []byte) bool {
-	for parts := PartsOf(turn); ; {
-		name, ok := parts.name()
-		if !ok {
-			return false
-		}
-		value, _ := parts.value()
-		switch string(name) {
-		case "role":
-			return string(value) == `"assistant"` || Text(value) == "assistant"
-		case "type": // of an item of the Responses API
-			if kind := Text(value); kind != "message" {
-				return !isAnswer(kind)
-			}
-		}
-	}
-}
-
 // isAnswer says that items of this type answer a call.
 func isAnswer(kind string) bool {
 	return strings.HasSuffix(kind, "_output") || kind == "mcp_approval_response"
 }
 
-// appendAnswers reads a message or an item that is not the model's.
-func appendAnswers(answers []Answer, turn []byte) []Answer {
+// appendAnswers reads a message or an item, no further than it must, and says whether
+// the model said it.
+func appendAnswers(answers []Answer, turn []byte) (all []Answer, said bool) {
 	var one Answer
 	var role, kind string
 	for parts := PartsOf(turn); ; {
@@ -93,45 +78,56 @@ func appendAnswers(answers []Answer, turn []byte) []Answer {
 		if !ok {
 			break
 		}
-		if role == "user" && string(name) == "content" && parts.begins('"') {
-			return answers // the user's words, as long as they are
+		if string(name) == "content" {
+			switch {
+			case role == "user" && parts.begins('"'):
+				return answers, false // words, as long as they are
+			case parts.begins('['):
+				answers = appendResults(answers, &parts)
+				continue
+			}
 		}
 		value, _ := parts.value()
 		switch string(name) {
 		case "role":
-			role = Text(value)
+			if role = roleIn(value); role == "assistant" {
+				return nil, true
+			}
 		case "type":
-			kind = Text(value)
+			if kind = Text(value); kind != "message" && !isAnswer(kind) {
+				return nil, true // an item of the Responses API
+			}
 		case "tool_call_id", "call_id", "approval_request_id":
 			one.Call = callID(value)
 		case "status":
 			one.Failed = string(value) == `"failed"`
 		case "approve":
 			one.Failed = string(value) == "false"
-		case "content":
-			if len(value) > 0 && value[0] == '[' {
-				answers = appendResults(answers, value)
-			}
 		}
 	}
 	if one.Call != "" && (role == "tool" || isAnswer(kind)) {
 		answers = append(answers, one)
 	}
-	return answers
+	return answers, false
 }
 
-// appendResults reads the blocks of a message of the Messages API.
-func appendResults(answers []Answer, content []byte) []Answer {
-	for blocks := PartsOf(content); ; {
-		_, block, ok := blocks.Next()
-		if !ok {
-			return answers
+// appendResults reads the blocks of a message of the Messages API, and goes behind them.
+func appendResults(answers []Answer, message *Parts) []Answer {
+	blocks := message.inside()
+	for {
+		if _, ok := blocks.name(); !ok {
+			break
+		}
+		if !blocks.begins('{') {
+			_, _ = blocks.value()
+			continue
 		}
 		var one Answer
 		result := false
-		for parts := PartsOf(block); ; {
-			name, value, more := parts.Next()
-			if !more {
+		parts := blocks.inside()
+		for {
+			name, value, ok := parts.Next()
+			if !ok {
 				break
 			}
 			switch string(name) {
@@ -143,10 +139,26 @@ func appendResults(answers []Answer, content []byte) []Answer {
 				one.Failed = string(value) == "true"
 			}
 		}
+		blocks.leave(&parts)
 		if result && one.Call != "" {
 			answers = append(answers, one)
 		}
 	}
+	message.leave(&blocks)
+	return answers
+}
+
+// roleIn is whose message it is.
+func roleIn(value []byte) string {
+	switch string(value) { // most are one of these
+	case `"user"`:
+		return "user"
+	case `"tool"`:
+		return "tool"
+	case `"assistant"`:
+		return "assistant"
+	}
+	return text(value)
 }
 
 // callID is the id of a call, "" if it is none.
@@ -162,13 +174,11 @@ func callID(value []byte) string {
 // in whole characters; size is that of all of it. Call it while the body that was peeked
 // into is unchanged.
 func (p *Peeked) Prompt(limit int) (text string, size int) {
-	var x Excerpt
 	if bytes.HasPrefix(p.turns, []byte{'"'}) {
-		x.Quoted(p.turns, limit)
-		return x.Text(), x.Size
+		return prompt(p.turns, limit)
 	}
-	for i := len(p.latest) - 1; i >= 0; i-- {
-		if words := userWords(p.turns[p.latest[i]:]); words != nil {
+	for _, at := range slices.Backward(p.latest) {
+		if words := userWords(p.turns[at:]); words != nil {
 			return prompt(words, limit)
 		}
 	}
@@ -187,49 +197,71 @@ func (p *Peeked) Prompt(limit int) (text string, size int) {
 	}
 }
 
-// userWords is the content of a message of the user's that holds more than results of
-// tools, nil of any other.
-func userWords(turn []byte) []byte {
-	var content []byte
-	user := false
+// userWords is what begins with the content of a message of the user's that holds more
+// than results of tools, nil of any other.
+func userWords(turn []byte) (content []byte) {
+	user, known := false, false
 	for parts := PartsOf(turn); ; {
 		name, ok := parts.name()
-		if !ok {
-			break
+		switch {
+		case !ok && user:
+			return content
+		case !ok, known && !user:
+			return nil
+		case string(name) == "content":
+			if content = nil; parts.begins('"') {
+				content = parts.rest
+			} else if parts.begins('[') {
+				content = wordsAmong(&parts)
+				continue
+			}
 		}
 		value, _ := parts.value()
-		switch string(name) {
-		case "role":
-			if user = Text(value) == "user"; !user {
-				return nil
-			}
-		case "content":
-			content = value
+		if string(name) == "role" {
+			user, known = roleIn(value) == "user", true
 		}
 	}
-	switch {
-	case !user || len(content) == 0:
-		return nil
-	case content[0] == '"':
-		return content
-	}
-	for parts := PartsOf(content); content[0] == '['; {
-		_, part, ok := parts.Next()
-		if !ok {
-			break
-		}
-		if string(Member(part, "type")) != `"tool_result"` {
-			return content
-		}
-	}
-	return nil
 }
 
-// prompt reads the words of a message.
+// wordsAmong is what begins with the blocks, unless they are all results of tools; it
+// goes behind them.
+func wordsAmong(message *Parts) (content []byte) {
+	all := message.rest
+	blocks := message.inside()
+	for {
+		if _, ok := blocks.name(); !ok {
+			break
+		}
+		if !blocks.begins('{') {
+			_, _ = blocks.value()
+			continue
+		}
+		parts := blocks.inside()
+		result := false
+		for {
+			name, value, ok := parts.Next()
+			if !ok {
+				break
+			}
+			if string(name) == "type" {
+				result = string(value) == `"tool_result"`
+			}
+		}
+		if blocks.leave(&parts); !result {
+			content = all
+		}
+	}
+	message.leave(&blocks)
+	return content
+}
+
+// prompt reads the words that content begins with.
 func prompt(content []byte, limit int) (text string, size int) {
 	var x Excerpt
 	if len(content) > 0 && content[0] == '"' {
-		x.Quoted(content, limit)
+		if end := stringEnd(content, 0); end > 0 {
+			x.Quoted(content[:end], limit)
+		}
 		return x.Text(), x.Size
 	}
 	for parts, more := PartsOf(content), false; ; {

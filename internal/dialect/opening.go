@@ -51,7 +51,7 @@ func openingOf(h *maphash.Hash, list []byte) (asked, begins bool) {
 	w := walker{body: list}
 	begins = true
 	for i := skipSpace(list, 1); i < len(list) && list[i] == '{'; {
-		end, err := w.nested(i)
+		end, err := w.nested(i, nil)
 		if err != nil {
 			return asked, begins
 		}
@@ -82,16 +82,7 @@ func roleOf(message []byte) (role string) {
 		if string(name) != "role" {
 			return nil
 		}
-		switch string(value) { // most are one of these
-		case `"user"`:
-			role = "user"
-		case `"system"`:
-			role = "system"
-		case `"assistant"`:
-			role = "assistant"
-		default:
-			role = text(value)
-		}
+		role = roleIn(value)
 		return errSeen
 	})
 	return role

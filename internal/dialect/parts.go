@@ -6,8 +6,9 @@ import "bytes"
 // what Walk has passed, where strings are closed and brackets balanced; of anything
 // else it gives what comes before the first flaw.
 type Parts struct {
-	rest  []byte
-	named bool
+	rest   []byte
+	behind []byte // what follows the last part, once that has been seen
+	named  bool
 }
 
 // PartsOf begins with the first part of value. What is neither an object nor an
@@ -16,7 +17,7 @@ func PartsOf(value []byte) Parts {
 	if len(value) == 0 || value[0] != '{' && value[0] != '[' {
 		return Parts{}
 	}
-	return Parts{value[1:], value[0] == '{'}
+	return Parts{rest: value[1:], named: value[0] == '{'}
 }
 
 // Next returns the next part: its name without escapes, nil in an array, and the
@@ -40,6 +41,10 @@ func (p *Parts) name() (name []byte, ok bool) {
 		i = skipSpace(b, i+1)
 	}
 	if i == len(b) {
+		return nil, false
+	}
+	if b[i] == ']' || b[i] == '}' {
+		p.behind = b[i+1:]
 		return nil, false
 	}
 	if p.named {
@@ -74,6 +79,20 @@ func (p *Parts) value() ([]byte, bool) {
 	}
 	p.rest = b[end:]
 	return b[:end], true
+}
+
+// inside goes over the parts of the value behind the name, which is to be left before
+// the next name.
+func (p *Parts) inside() Parts { return PartsOf(p.rest) }
+
+// leave goes behind a value whose parts have all been seen.
+func (p *Parts) leave(inner *Parts) {
+	for inner.behind == nil {
+		if _, _, ok := inner.Next(); !ok {
+			break
+		}
+	}
+	p.rest = inner.behind
 }
 
 // begins says that the value behind the name begins with c.

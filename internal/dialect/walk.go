@@ -20,10 +20,11 @@ const maxDepth = 10_000
 // code BadRequest and name the byte; member's end the pass and are returned.
 func Walk(body []byte, member func(name, value []byte, at int) error) error {
 	w := walker{body: body}
-	return w.members(member)
+	return w.members(member, nil)
 }
 
-func (w *walker) members(member func(name, value []byte, at int) error) error {
+// members is Walk; m, if there is one, notes where the parts of the conversation begin.
+func (w *walker) members(member func(name, value []byte, at int) error, m *marks) error {
 	body := w.body
 	i := skipSpace(body, 0)
 	if i == len(body) {
@@ -41,10 +42,11 @@ func (w *walker) members(member func(name, value []byte, at int) error) error {
 		if err != nil {
 			return err
 		}
-		if w.marks != nil {
-			w.mark(body[from+1 : to-1])
+		var in *marks
+		if m != nil && isConversation(body[from+1:to-1]) {
+			m.n, in = 0, m
 		}
-		at, end, err := w.value(to)
+		at, end, err := w.value(to, in)
 		if err != nil {
 			return err
 		}
@@ -60,13 +62,6 @@ func (w *walker) members(member func(name, value []byte, at int) error) error {
 		case body[i] != ',':
 			return bad(i, "a comma or the object's end is missing before %q", body[i])
 		}
-	}
-}
-
-// mark says whether the member that comes is the conversation.
-func (w *walker) mark(name []byte) {
-	if w.marked = isConversation(name); w.marked {
-		w.marks.n = 0
 	}
 }
 
@@ -87,9 +82,6 @@ type walker struct {
 	// peeks says that peeked is told of the strings between brackets that may matter.
 	peeks  bool
 	peeked Peeked
-	// marks takes note of where the elements of a conversation begin, in that only.
-	marks  *marks
-	marked bool
 }
 
 // end checks that only space follows the object.
@@ -115,7 +107,7 @@ func (w *walker) name(i int) (from, to int, err error) {
 }
 
 // value reads the colon after a name and the value that follows.
-func (w *walker) value(i int) (from, to int, err error) {
+func (w *walker) value(i int, m *marks) (from, to int, err error) {
 	if i = skipSpace(w.body, i); i == len(w.body) || w.body[i] != ':' {
 		return 0, 0, bad(i, "a colon is missing after the member's name")
 	}
@@ -128,7 +120,7 @@ func (w *walker) value(i int) (from, to int, err error) {
 			return 0, 0, unclosed(i)
 		}
 	case '{', '[':
-		if to, err = w.nested(i); err != nil {
+		if to, err = w.nested(i, m); err != nil {
 			return 0, 0, err
 		}
 	default:
@@ -143,8 +135,9 @@ func (w *walker) value(i int) (from, to int, err error) {
 	return i, to, nil
 }
 
-// nested returns the end of the object or array that begins at i.
-func (w *walker) nested(i int) (int, error) {
+// nested returns the end of the object or array that begins at i. m notes where its
+// parts begin.
+func (w *walker) nested(i int, m *marks) (int, error) {
 	b := w.body
 	start, foreign := i, maxDepth // within brackets deeper than foreign nothing is told of
 	for depth := 0; ; {
@@ -167,8 +160,8 @@ func (w *walker) nested(i int) (int, error) {
 			if depth == maxDepth {
 				return 0, bad(i, "brackets are nested more than %d deep", maxDepth)
 			}
-			if depth == 1 && w.marked {
-				w.marks.add(i - start)
+			if depth == 1 && m != nil {
+				m.add(i - start)
 			}
 			bit := uint64(1) << (depth % 64)
 			if w.open[depth/64] &^= bit; c == '{' {
