@@ -48,6 +48,9 @@ type Metrics struct {
 	passthrough   *prometheus.CounterVec
 	attempts      *prometheus.CounterVec
 	tokens        *prometheus.CounterVec
+	dollars       *prometheus.CounterVec
+	unpriced      *prometheus.CounterVec
+	unreported    *prometheus.CounterVec
 	reloadOK      prometheus.Gauge
 	reloadTime    prometheus.Gauge
 
@@ -70,6 +73,7 @@ type provider struct {
 	bridged  map[bridgedKey]*bridged
 	passed   map[passedKey]prometheus.Counter
 	tokens   map[string]*[len(tokenTypes)]prometheus.Counter
+	costs    map[string]*costs
 }
 
 type (
@@ -99,6 +103,10 @@ func New(reg prometheus.Registerer) *Metrics {
 			"provider", "class"),
 		tokens: counter("tokens_total", "Tokens that providers reported; input without the cache's, output with reasoning, reasoning also on its own.",
 			"provider", "model", "type"),
+		dollars:  counter("cost_usd_total", "What the answers cost by the price list, in US dollars. Callers with keys of their own pay elsewhere.", "provider", "model"),
+		unpriced: counter("unpriced_tokens_total", "Tokens that no price is known for.", "provider", "model"),
+		unreported: counter("usage_unreported_total", "Complete answers without a report of the tokens that they took.",
+			"provider", "model"),
 		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "config_last_reload_successful", Help: "Whether the last reading of the configuration succeeded.",
 		}),
@@ -109,7 +117,8 @@ func New(reg prometheus.Registerer) *Metrics {
 		flights:   make(map[flight]*atomic.Int64),
 		tools:     newTools(reg),
 	}
-	reg.MustRegister(m.interceptions, m.duration, m.firstEvent, m.passthrough, m.attempts, m.tokens, m.reloadOK, m.reloadTime, present{m})
+	reg.MustRegister(m.interceptions, m.duration, m.firstEvent, m.passthrough, m.attempts, m.tokens,
+		m.dollars, m.unpriced, m.unreported, m.reloadOK, m.reloadTime, present{m})
 	return m
 }
 
@@ -135,6 +144,7 @@ func (m *Metrics) SetProviders(infos []ProviderInfo) {
 				bridged: make(map[bridgedKey]*bridged),
 				passed:  make(map[passedKey]prometheus.Counter),
 				tokens:  make(map[string]*[len(tokenTypes)]prometheus.Counter),
+				costs:   make(map[string]*costs),
 			}
 			for i, class := range attemptClass {
 				p.attempts[i] = m.attempts.WithLabelValues(info.Name, class)
@@ -149,7 +159,7 @@ func (m *Metrics) SetProviders(infos []ProviderInfo) {
 			gone := prometheus.Labels{"provider": name}
 			for _, vec := range []interface {
 				DeletePartialMatch(labels prometheus.Labels) int
-			}{m.interceptions, m.duration, m.firstEvent, m.passthrough, m.attempts, m.tokens} {
+			}{m.interceptions, m.duration, m.firstEvent, m.passthrough, m.attempts, m.tokens, m.dollars, m.unpriced, m.unreported} {
 				vec.DeletePartialMatch(gone)
 			}
 		}
@@ -188,6 +198,7 @@ func (m *Metrics) Attempted(e *ledger.Exchange, a *ledger.Attempt) {
 func (m *Metrics) Finished(e *ledger.Exchange) {
 	m.looped(e)
 	model := family(e.Model)
+	m.charged(e, model)
 	if u := e.Usage(); u.Total() > 0 {
 		if series, ok := bound(m, e.Provider, model, tokenSeries, (*Metrics).bindTokens); ok {
 			for i, n := range [len(tokenTypes)]int64{u.Input, u.Output, u.CacheRead, u.CacheWrite, u.Reasoning} {

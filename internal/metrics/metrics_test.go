@@ -307,12 +307,13 @@ func TestModelsAreClosed(t *testing.T) {
 func TestLint(t *testing.T) {
 	m, reg := setup("openai")
 	e := chat("openai", "gpt-5")
-	e.Turns = []llm.Turn{{Usage: llm.Usage{Input: 1}}}
+	e.Turns, e.Charges = []llm.Turn{{Usage: llm.Usage{Input: 1}}}, []ledger.Charge{{Picos: 1}}
 	serve(m, e)
 	serve(m, &ledger.Exchange{Provider: "openai", Route: "/v1/models", Method: "GET", HTTPStatus: 200})
 	m.Reloaded(true, start)
 	m.SetServers([]string{"tickets"})
 	RegisterServers(prometheus.WrapRegistererWithPrefix("keybridge_", reg), func() []Server { return []Server{{Name: "tickets"}} })
+	RegisterRecord(prometheus.WrapRegistererWithPrefix("keybridge_", reg), func() (int, int) { return 0, 0 }).Wrote(time.Second, "full")
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {
 		t.Fatal(err)
@@ -324,8 +325,8 @@ func TestLint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 15 {
-		t.Errorf("%d families were linted, want all 15", len(families))
+	if len(families) != 25 {
+		t.Errorf("%d families were linted, want all 25", len(families))
 	}
 }
 
@@ -333,7 +334,7 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	m, _ := setup("openai")
 	e := chat("openai", "gpt-4o-mini-2024-07-18")
 	e.Turns = []llm.Turn{{Usage: llm.Usage{Input: 1, Output: 1}}}
-	e.Attempts = []ledger.Attempt{{Status: 200}}
+	e.Attempts, e.Charges = []ledger.Attempt{{Status: 200}}, []ledger.Charge{{Picos: 1}}
 	m.SetServers([]string{"tickets"})
 	e.Tools, e.Loop = []ledger.ToolUse{{Server: "tickets", Outcome: ledger.ToolOK}}, 2
 	serve(m, e)
