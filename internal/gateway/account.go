@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/ledger"
 	"keybridge/keypool"
@@ -13,7 +14,7 @@ import (
 const mostSession = 200 // bytes of what a client calls a conversation
 
 // describe puts into the record what the request says of itself.
-func (x *exchange) describe(want *keypool.Want) {
+func (x *exchange) describe(p *dialect.Peeked, want *keypool.Want) {
 	if !x.match.Bridged() {
 		return
 	}
@@ -21,6 +22,14 @@ func (x *exchange) describe(want *keypool.Want) {
 	e.Client, e.Version = clientOf(x.r.Header)
 	if want.Signal != opening { // that one is this process's own
 		e.Session, e.Signal = want.Session[:min(len(want.Session), mostSession)], want.Signal
+	}
+	answers, after := p.Answers()
+	e.After = after
+	for _, a := range answers {
+		e.Answers = append(e.Answers, ledger.Answer(a))
+	}
+	if x.s.Keep.Prompt {
+		e.Prompt, e.PromptSize = p.Prompt(x.s.Keep.Limit)
 	}
 }
 

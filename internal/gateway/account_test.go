@@ -75,6 +75,25 @@ func TestRecorderRefuses(t *testing.T) {
 	}
 }
 
+// What a request answers tells the thread it belongs to; the user's words are kept only
+// where they are wanted.
+func TestRecordKnowsWhatIsAnswered(t *testing.T) {
+	const body = `{"model":"m","messages":[{"role":"user","content":"what time is it?"},` +
+		`{"role":"assistant","content":[{"type":"tool_use","id":"toolu_1","name":"clock","input":{}}]},` +
+		`{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","is_error":true,"content":"broken"},{"type":"text","text":"Guess, é!"}]}]}`
+	for limit, want := range map[int]string{0: "", 8: "Guess, "} {
+		r := newRig(t, setup{upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { jsonAnswer(w, http.StatusOK, "{}") }})
+		r.snapshot.Keep.Prompt, r.snapshot.Keep.Limit = limit > 0, limit
+		r.post("/v1/messages", body)
+		e := r.ended()
+		diff(t, "answers", []ledger.Answer{{Call: "toolu_1", Failed: true}}, e.Answers)
+		diff(t, "prompt", want, e.Prompt)
+	}
+	r := newRig(t, setup{upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { jsonAnswer(w, http.StatusOK, "{}") }})
+	r.post("/v1/responses", `{"model":"m","input":"go on","previous_response_id":"resp_1"}`)
+	diff(t, "after", "resp_1", r.ended().After)
+}
+
 // What is passed through unread is no interception, and a stranger's request is nobody's.
 func TestNothingElseBegins(t *testing.T) {
 	rec := &recorder{}

@@ -111,7 +111,7 @@ func (x *exchange) serve() {
 	}
 	x.unkept = peeked.Unkept
 	want := x.want(pool, &peeked)
-	x.describe(&want)
+	x.describe(&peeked, &want)
 	if f := x.begin(); f != nil {
 		x.refuse(f)
 		return
