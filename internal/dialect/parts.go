@@ -12,8 +12,9 @@ type Parts struct {
 }
 
 // PartsOf begins with the first part of value. What is neither an object nor an
-// array has none.
+// array has none. Space may stand before it.
 func PartsOf(value []byte) Parts {
+	value = value[skipSpace(value, 0):]
 	if len(value) == 0 || value[0] != '{' && value[0] != '[' {
 		return Parts{}
 	}

@@ -63,3 +63,10 @@ func unite(properties, list []byte) []byte {
 		}
 	}
 }
+
+// WantsJSON says that the format that a request asks for makes its answer one JSON
+// document: then there is no place for what is said in several turns.
+func WantsJSON(format []byte) bool {
+	kind := Text(Member(format, "type"))
+	return kind != "" && kind != "text"
+}

@@ -192,3 +192,24 @@ func TestCallPanics(t *testing.T) {
 		t.Errorf("the log says %s", logs)
 	}
 }
+
+// Space before a request or an answer changes nothing.
+func TestSpaceBeforeBodies(t *testing.T) {
+	for path, c := range map[string]struct{ ask, first, last string }{
+		"/v1/chat/completions": {chatAsk, chatTurn("null", "tool_calls", chatCall("call_A", "clock", "{}")), chatTurn(`"noon"`, "stop")},
+		"/v1/messages":         {messageAsk, messageTurn("tool_use", toolUse("toolu_A", "clock")), messageTurn("end_turn", messageText("noon"))},
+		"/v1/responses":        {responseAsk, responseTurn("resp_1", "completed", functionCall("call_A", "clock")), responseTurn("resp_2", "completed")},
+	} {
+		kit := &tools{}
+		r := blocking(t, kit, "\r\n\n"+c.first, "\n"+c.last)
+		got := r.ask(path, "\n "+c.ask)
+		if len(kit.called) != 1 || strings.Contains(got.Body, "clock") || !json.Valid([]byte(got.Body)) {
+			t.Errorf("%s: %d calls run, the client got %s", path, len(kit.called), got.Body)
+		}
+		for i, sent := range r.seen() {
+			if !json.Valid([]byte(sent.Body)) || strings.Count(sent.Body, `"tools"`) != 1 {
+				t.Errorf("%s: turn %d was asked %q", path, i, sent.Body)
+			}
+		}
+	}
+}

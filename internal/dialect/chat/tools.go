@@ -14,7 +14,7 @@ import (
 const maxTools = 128
 
 // Inject adds tools behind the request's own. One that asks for no tool calls, for
-// several answers, or in the form that came before tools, carries none.
+// several answers, for JSON, or in the form that came before tools, carries none.
 func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []string, err error) {
 	object := unpadded(body)
 	list := dialect.Member(object, "tools")
@@ -53,7 +53,7 @@ func carries(request, list []byte) bool {
 	choices, choice := dialect.Member(request, "n"), dialect.Text(dialect.Member(request, "tool_choice"))
 	return isArray(dialect.Member(request, "messages")) &&
 		(absent(list) || isArray(list)) && choice != "none" &&
-		(absent(choices) || string(choices) == "1") &&
+		(absent(choices) || string(choices) == "1") && !dialect.WantsJSON(dialect.Member(request, "response_format")) &&
 		absent(dialect.Member(request, "functions")) && absent(dialect.Member(request, "function_call"))
 }
 
@@ -102,9 +102,28 @@ func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error)
 	}
 	body = dialect.Replace(body, messages, dialect.Append(messages, exchanged(&s)...))
 	if final {
-		body = set(body, "tool_choice", []byte(`"none"`))
+		return set(body, "tool_choice", []byte(`"none"`)), nil
+	}
+	if choice := freed(dialect.Member(unpadded(body), "tool_choice"), s.Said.Mine); choice != nil {
+		body = set(body, "tool_choice", choice)
 	}
 	return body, nil
+}
+
+// freed is the choice of tools once these calls have been made: what was demanded has
+// been done, and would be done in every turn. It is nil if the choice stays.
+func freed(choice []byte, calls []llm.ToolCall) []byte {
+	auto := []byte(`"auto"`)
+	mode := dialect.Member(dialect.Member(choice, "allowed_tools"), "mode")
+	switch word := dialect.Text(choice); {
+	case word == "required", word == "any":
+		return auto
+	case dialect.Text(mode) == "required":
+		return dialect.Replace(choice, mode, auto)
+	case slices.ContainsFunc(calls, func(c llm.ToolCall) bool { return c.Name == toolName(choice) }):
+		return auto
+	}
+	return nil
 }
 
 // exchanged is the messages of one step: the model's, and a tool's for each call of

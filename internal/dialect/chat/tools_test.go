@@ -55,6 +55,8 @@ func TestInject(t *testing.T) {
 		"more than all":    {body: `{"messages":[],"tools":[` + full + full + `{"name":"g"}]}`},
 		"no tools wanted":  {body: `{"messages":[],"tools":[],"tool_choice":"none"}`},
 		"several answers":  {body: `{"messages":[],"n":2}`},
+		"JSON wanted":      {body: `{"messages":[],"response_format":{"type":"json_schema","json_schema":{}}}`},
+		"a text wanted":    {body: `{"messages":[],"tools":[{}],"response_format":{"type":"text"}}`, want: `{"messages":[],"tools":[{},` + defX + `,` + defY + `,` + defZ + `],"response_format":{"type":"text"}}`, added: every},
 		"functions":        {body: `{"messages":[],"functions":[]}`},
 		"a function call":  {body: `{"messages":[],"function_call":"auto"}`},
 		"no list":          {body: `{"messages":[],"tools":{}}`},
@@ -104,6 +106,14 @@ func TestFollowUp(t *testing.T) {
 		"behind the others": {body: ` {"messages": [ {"role":"user","content":"<hi>"} ], "n":1.0}`, want: ` {"messages": [ {"role":"user","content":"<hi>"},` + all + ` ], "n":1.0}`},
 		"for the last time": {body: `{"messages":[],"tool_choice":{"type":"auto"},"x":1}`, final: true, want: `{"messages":[` + all + `],"tool_choice":"none","x":1}`},
 		"and not said how":  {body: ` {"messages":[] }`, final: true, want: ` {"messages":[` + all + `],"tool_choice":"none" }`},
+		"a demand":          {body: `{"messages":[],"tool_choice":"required"}`, want: `{"messages":[` + all + `],"tool_choice":"auto"}`},
+		"a demand by name":  {body: `{"messages":[],"tool_choice":{"type":"function","function":{"name":"kb_y"}}}`, want: `{"messages":[` + all + `],"tool_choice":"auto"}`},
+		"of the client's":   {body: `{"messages":[],"tool_choice":{"type":"function","function":{"name":"a"}}}`, want: `{"messages":[` + all + `],"tool_choice":{"type":"function","function":{"name":"a"}}}`},
+		"one of a list": {
+			body: `{"messages":[],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[1]}}}`,
+			want: `{"messages":[` + all + `],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[1]}}}`,
+		},
+		"for the last time, on demand": {body: `{"messages":[],"tool_choice":"required"}`, final: true, want: `{"messages":[` + all + `],"tool_choice":"none"}`},
 	}
 	for name, tt := range tests {
 		got, err := chat.New().FollowUp([]byte(tt.body), s, tt.final)

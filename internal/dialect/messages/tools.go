@@ -8,10 +8,13 @@ import (
 	"keybridge/internal/llm"
 )
 
-// Inject adds tools behind those of the request; see dialect.Tooler.
+// Inject adds tools behind those of the request; see dialect.Tooler. One that asks for no
+// calls, or for JSON, has none.
 func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []string, err error) {
 	list := dialect.Member(body, "tools")
-	if len(tools) == 0 || list != nil && list[0] != '[' || dialect.Text(dialect.Member(dialect.Member(body, "tool_choice"), "type")) == "none" {
+	absent := list == nil || string(list) == "null"
+	if len(tools) == 0 || !absent && list[0] != '[' || dialect.Text(dialect.Member(dialect.Member(body, "tool_choice"), "type")) == "none" ||
+		dialect.WantsJSON(dialect.Member(dialect.Member(body, "output_config"), "format")) || dialect.WantsJSON(dialect.Member(body, "output_format")) {
 		return body, nil, nil
 	}
 	taken := map[string]bool{}
@@ -34,7 +37,7 @@ func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []
 	switch {
 	case len(more) == 0:
 		return body, nil, nil
-	case list == nil:
+	case absent:
 		return dialect.SetMember(body, "tools", dialect.Array(more...)), added, nil
 	}
 	return dialect.Replace(body, list, dialect.Append(list, more...)), added, nil
@@ -60,9 +63,29 @@ func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error)
 		body = inContainer(body, s.Said.Container)
 	}
 	if final {
-		body = dialect.SetMember(body, "tool_choice", []byte(`{"type":"none"}`))
+		return dialect.SetMember(body, "tool_choice", []byte(`{"type":"none"}`)), nil
+	}
+	if choice := freed(dialect.Member(body, "tool_choice"), s.Said.Mine); choice != nil {
+		body = dialect.SetMember(body, "tool_choice", choice)
 	}
 	return body, nil
+}
+
+// freed is the choice of tools once these calls have been made: what was demanded has
+// been done, and would be done in every turn. It is nil if the choice stays.
+func freed(choice []byte, calls []llm.ToolCall) []byte {
+	kind, name := dialect.Member(choice, "type"), dialect.Text(dialect.Member(choice, "name"))
+	switch {
+	case dialect.Text(kind) == "any":
+		return dialect.Replace(choice, kind, []byte(`"auto"`))
+	case dialect.Text(kind) == "tool" && slices.ContainsFunc(calls, func(c llm.ToolCall) bool { return c.Name == name }):
+		auto := []byte(`{"type":"auto"}`)
+		if alone := dialect.Member(choice, "disable_parallel_tool_use"); alone != nil {
+			auto = dialect.SetMember(auto, "disable_parallel_tool_use", alone)
+		}
+		return auto
+	}
+	return nil
 }
 
 // inContainer lets the request's tools run where those of the turn before did.

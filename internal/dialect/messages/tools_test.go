@@ -39,7 +39,11 @@ func TestInject(t *testing.T) {
 		{`{"tools":[{"name":"kb_a"},{"type":"x","name":"kb_b"}]}`, ``, ""},
 		{`{"tool_choice":{"type":"none"}}`, ``, ""},
 		{`{"tools":{"name":"x"}}`, ``, ""},
-		{`{"tools":null}`, ``, ""},
+		{`{"tools":null}`, `{"tools":[` + toolA + `,` + toolB + `]}`, "kb_a kb_b"},
+		{"\n {\"tools\":[]}", "\n {\"tools\":[" + toolA + "," + toolB + "]}", "kb_a kb_b"},
+		{`{"output_config":{"effort":"low","format":{"type":"json_schema","schema":{}}}}`, ``, ""},
+		{`{"output_format":{"type":"json_schema","schema":{}}}`, ``, ""},
+		{`{"output_config":{"format":null},"tools":[]}`, `{"output_config":{"format":null},"tools":[` + toolA + `,` + toolB + `]}`, "kb_a kb_b"},
 	} {
 		got, added, err := messages.New().Inject([]byte(c.body), tools)
 		want := c.want
@@ -62,7 +66,7 @@ func TestInject(t *testing.T) {
 func TestFollowUp(t *testing.T) {
 	t.Parallel()
 	step := dialect.Step{
-		Said: dialect.Said{Raw: []byte(list(plan, own("o1")))},
+		Said: dialect.Said{Raw: []byte(list(plan, own("o1"))), Mine: []llm.ToolCall{{ID: "o1", Name: "kb_a"}}},
 		Results: []llm.ToolResult{
 			{CallID: "o1", Parts: []llm.Part{{Text: "a <b>"}, {MIME: "image/png", Data: "aGk="}, {Text: " "}}},
 			{CallID: "o2", IsError: true, Parts: []llm.Part{{MIME: "image/png", Data: "aGk="}, {Text: "bad"}}},
@@ -80,6 +84,11 @@ func TestFollowUp(t *testing.T) {
 		{`{"messages": [ {"role":"user","content":"x"} ], "tool_choice": {"type":"auto"}}`, `{"messages": [ {"role":"user","content":"x"},` + turns + ` ], "tool_choice": {"type":"auto"}}`, false},
 		{`{"messages":[1],"tool_choice": {"type":"any"},"a":1}`, `{"messages":[1,` + turns + `],"tool_choice": {"type":"none"},"a":1}`, true},
 		{`{"messages":[]}`, `{"messages":[` + turns + `],"tool_choice":{"type":"none"}}`, true},
+		{"\n{\"messages\":[]}", "\n{\"messages\":[" + turns + "]}", false},
+		{`{"messages":[],"tool_choice":{"type":"any","disable_parallel_tool_use":true}}`, `{"messages":[` + turns + `],"tool_choice":{"type":"auto","disable_parallel_tool_use":true}}`, false},
+		{`{"messages":[],"tool_choice":{"type":"tool","name":"kb_a","disable_parallel_tool_use":true}}`, `{"messages":[` + turns + `],"tool_choice":{"type":"auto","disable_parallel_tool_use":true}}`, false},
+		{`{"messages":[],"tool_choice":{"type":"tool","name":"kb_a"}}`, `{"messages":[` + turns + `],"tool_choice":{"type":"auto"}}`, false},
+		{`{"messages":[],"tool_choice":{"type":"tool","name":"bash"}}`, `{"messages":[` + turns + `],"tool_choice":{"type":"tool","name":"bash"}}`, false},
 	} {
 		got, err := messages.New().FollowUp([]byte(c.body), step, c.final)
 		if err != nil || string(got) != c.want {

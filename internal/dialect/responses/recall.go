@@ -115,7 +115,7 @@ func recallInput(object []byte, r *request, find func(id string) *dialect.Hidden
 			}
 			if h := find(id); h != nil && len(h.Steps) > 0 && !seen[h] {
 				seen[h] = true
-				edits = append(edits, restore(items, newPast(h), r.kept())...)
+				edits = append(edits, restore(items, newPast(h), dialect.Says(r.previous))...)
 			}
 		}
 	}

@@ -77,7 +77,6 @@ func TestRecall(t *testing.T) {
 		"broken":               {body: `{"previous_response_id":"resp_1a"`},
 		"behind its answer":    {`{"previous_response_id":"resp_1a","input":[` + r4 + `,` + r5 + `]}`, `{"previous_response_id":"resp_1b","input":[` + ours("3") + `,` + r4 + `,` + r5 + `]}`},
 		"behind its last turn": {`{"previous_response_id":"resp_1b","input":[` + user + `, ` + r5 + `,` + r4 + `]}`, `{"previous_response_id":"resp_1b","input":[` + user + `, ` + ours("3") + `,` + r5 + `,` + r4 + `]}`},
-		"in a conversation":    {`{"conversation":"conv_1","input":[` + r4 + `,` + r5 + `]}`, `{"conversation":"conv_1","input":[` + ours("3") + `,` + r4 + `,` + r5 + `]}`},
 		"repeated behind another": {
 			`{"previous_response_id":"resp_7a","input":[` + user + `,` + c4 + `,` + ct5 + `,` + r4 + `,` + r5 + `]}`,
 			`{"previous_response_id":"resp_1b","input":[` + user + `,` + whole + `,` + r4 + `,` + r5 + `]}`,

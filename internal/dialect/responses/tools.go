@@ -15,7 +15,7 @@ const mostTools = 128
 
 // request is what of a request's members the tool loop reads.
 type request struct {
-	tools, choice, input, previous, conversation, background []byte
+	tools, choice, input, previous, conversation, background, prompt, text []byte
 }
 
 func readRequest(object []byte) (r request) {
@@ -37,12 +37,26 @@ func readRequest(object []byte) (r request) {
 			r.conversation = value
 		case "background":
 			r.background = value
+		case "prompt":
+			r.prompt = value
+		case "text":
+			r.text = value
 		}
 	}
 }
 
-// kept says that the provider has what came before the input.
-func (r *request) kept() bool { return dialect.Says(r.previous) || dialect.Says(r.conversation) }
+// carries says that the request can have tools added. One that runs in the background is
+// fetched by others. A conversation of the provider's would hold a call without its result
+// for good if the loop broke off. A list would take the place of a stored prompt's own. And
+// what several turns say together is no JSON.
+func (r *request) carries() bool {
+	return dialect.Text(r.choice) != "none" && string(r.background) != "true" && !dialect.Says(r.conversation) &&
+		(r.unlisted() && !dialect.Says(r.prompt) || r.tools != nil && r.tools[0] == '[') &&
+		!dialect.WantsJSON(dialect.Member(r.text, "format"))
+}
+
+// unlisted says that the request has no list of tools.
+func (r *request) unlisted() bool { return r.tools == nil || string(r.tools) == "null" }
 
 // split parts a body from the space before it.
 func split(body []byte) (space, object []byte) {
@@ -50,12 +64,11 @@ func split(body []byte) (space, object []byte) {
 	return body[:len(body)-len(object)], object
 }
 
-// Inject adds tools; see dialect.Tooler. There are none in a request that runs in the
-// background: its answer is fetched by others.
+// Inject adds tools; see dialect.Tooler.
 func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []string, err error) {
 	space, object := split(body)
 	r := readRequest(object)
-	if string(r.choice) == `"none"` || string(r.background) == "true" || r.tools != nil && r.tools[0] != '[' || !dialect.Whole(object) {
+	if !r.carries() || !dialect.Whole(object) {
 		return body, nil, nil
 	}
 	used := map[string]bool{"": true}
@@ -71,7 +84,7 @@ func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []
 	switch {
 	case len(more) == 0:
 		return body, nil, nil
-	case r.tools == nil:
+	case r.unlisted():
 		object = dialect.SetMember(object, "tools", dialect.Array(more...))
 	default:
 		object = dialect.Replace(object, r.tools, dialect.Append(r.tools, more...))
@@ -120,8 +133,7 @@ func parameters(schema []byte) []byte {
 	return schema
 }
 
-// FollowUp is the request of the next turn; see dialect.Tooler. What belongs to a
-// conversation that the provider keeps is in it by then, and must not be sent again.
+// FollowUp is the request of the next turn; see dialect.Tooler.
 func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error) {
 	space, object := split(body)
 	if err := dialect.Walk(object, func(_, _ []byte, _ int) error { return nil }); err != nil {
@@ -131,8 +143,6 @@ func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error)
 	more := outputs(&s)
 	var input []byte
 	switch {
-	case dialect.Says(r.conversation):
-		input = dialect.Array(more...)
 	case len(r.input) > 0 && r.input[0] == '[':
 		input = dialect.Append(r.input, append(elements(s.Said.Raw), more...)...)
 	case len(r.input) > 0 && r.input[0] == '"':
@@ -142,10 +152,30 @@ func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error)
 		input = dialect.Array(append(elements(s.Said.Raw), more...)...)
 	}
 	object = dialect.SetMember(object, "input", input)
+	choice := freed(r.choice, s.Said.Mine)
 	if final {
-		object = dialect.SetMember(object, "tool_choice", []byte(`"none"`))
+		choice = []byte(`"none"`)
+	}
+	if choice != nil {
+		object = dialect.SetMember(object, "tool_choice", choice)
 	}
 	return slices.Concat(space, object), nil
+}
+
+// freed is the choice of tools once these calls have been made: what was demanded has
+// been done, and would be done in every turn. It is nil if the choice stays.
+func freed(choice []byte, calls []llm.ToolCall) []byte {
+	auto := []byte(`"auto"`)
+	mode, name := dialect.Member(choice, "mode"), dialect.Text(dialect.Member(choice, "name"))
+	switch {
+	case dialect.Text(choice) == "required":
+		return auto
+	case dialect.Text(mode) == "required":
+		return dialect.Replace(choice, mode, auto)
+	case name != "" && slices.ContainsFunc(calls, func(c llm.ToolCall) bool { return c.Name == name }):
+		return auto
+	}
+	return nil
 }
 
 func elements(array []byte) (all [][]byte) {

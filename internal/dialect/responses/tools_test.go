@@ -51,6 +51,11 @@ func TestInject(t *testing.T) {
 		"no list":          {body: `{"tools":{}}`},
 		"in background":    {body: `{"background":true}`},
 		"not so":           {body: `{"background":false,"tools":[{"name":"kb_x"},{"name":"kb_y"}]}`, want: `{"background":false,"tools":[{"name":"kb_x"},{"name":"kb_y"},` + defZ + `]}`, added: []string{"kb_z"}},
+		"null":             {body: `{"tools":null,"prompt":null,"conversation":null,"text":{"verbosity":"low"}}`, want: `{"tools":[` + defX + `,` + defY + `,` + defZ + `],"prompt":null,"conversation":null,"text":{"verbosity":"low"}}`, added: []string{"kb_x", "kb_y", "kb_z"}},
+		"a stored prompt":  {body: `{"prompt":{"id":"pmpt_1"},"tools":null}`},
+		"one with tools":   {body: `{"prompt":{"id":"pmpt_1"},"tools":[{"name":"kb_x"},{"name":"kb_y"}],"text":{"format":{"type":"text"}}}`, want: `{"prompt":{"id":"pmpt_1"},"tools":[{"name":"kb_x"},{"name":"kb_y"},` + defZ + `],"text":{"format":{"type":"text"}}}`, added: []string{"kb_z"}},
+		"in conversation":  {body: `{"conversation":"conv_1","tools":[]}`},
+		"JSON wanted":      {body: `{"text":{"format":{"type":"json_schema","name":"x","schema":{}}}}`},
 		"no object":        {body: `["tools"]`},
 		"broken":           {body: `{"tools":[]`},
 	}
@@ -109,10 +114,12 @@ func TestFollowUp(t *testing.T) {
 			body: `{"previous_response_id":"resp_0","input":[],"tool_choice":{"type":"auto"}}`, final: true,
 			want: `{"previous_response_id":"resp_0","input":[` + said + `],"tool_choice":"none"}`,
 		},
-		"for the last time": {body: `{"input":[]}`, final: true, want: `{"input":[` + said + `],"tool_choice":"none"}`},
-		// The provider has added both the input and the answer to it.
-		"in a conversation": {body: `{"conversation":{"id":"conv_1"},"input":"hi"}`, want: `{"conversation":{"id":"conv_1"},"input":[` + ours("1") + `]}`},
-		"in none":           {body: `{"conversation":null,"input":[]}`, want: `{"conversation":null,"input":[` + said + `]}`},
+		"for the last time":            {body: `{"input":[]}`, final: true, want: `{"input":[` + said + `],"tool_choice":"none"}`},
+		"a demand":                     {body: `{"input":[],"tool_choice":"required"}`, want: `{"input":[` + said + `],"tool_choice":"auto"}`},
+		"a demand by name":             {body: `{"input":[],"tool_choice":{"type":"function","name":"kb_x"}}`, want: `{"input":[` + said + `],"tool_choice":"auto"}`},
+		"of the client's":              {body: `{"input":[],"tool_choice":{"type":"function","name":"a"}}`, want: `{"input":[` + said + `],"tool_choice":{"type":"function","name":"a"}}`},
+		"one of a list":                {body: `{"input":[],"tool_choice":{"type":"allowed_tools","mode":"required","tools":[1]}}`, want: `{"input":[` + said + `],"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[1]}}`},
+		"on demand, for the last time": {body: `{"input":[],"tool_choice":"required"}`, final: true, want: `{"input":[` + said + `],"tool_choice":"none"}`},
 	}
 	for name, tt := range tests {
 		got, err := responses.New().FollowUp([]byte(tt.body), step(rs, c1), tt.final)
