@@ -3,6 +3,7 @@ package price
 import (
 	_ "embed" // the price list
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,6 +29,7 @@ func (r rates) each(f func(int64) int64) rates {
 type span struct {
 	from       int64 // Unix seconds; 0: since ever
 	start, end int64 // seconds of the day in UTC; the same: all day
+	weekdays   bool  // not on Saturday and Sunday, in UTC too
 	short      rates
 	above      int64 // input tokens from which on the whole request costs long; 0: never
 	long       rates
@@ -36,9 +38,10 @@ type span struct {
 
 // holds says whether the span is about a time.
 func (s *span) holds(at int64) bool {
-	day := at % (24 * 60 * 60)
+	const long = 24 * 60 * 60
+	day := at % long
 	switch {
-	case at < s.from:
+	case at < s.from, s.weekdays && (at/long+3)%7 >= 5: // time began on a Thursday
 		return false
 	case s.start < s.end:
 		return s.start <= day && day < s.end
@@ -96,6 +99,8 @@ type (
 		Long   *figures `json:"long"`
 		From   string   `json:"from"`
 		Hours  string   `json:"hours"`
+
+		Weekdays bool `json:"weekdays"`
 	}
 	modelFile struct {
 		spanFile
@@ -203,13 +208,13 @@ func readModel(f *modelFile) (*model, error) {
 }
 
 func readSpan(f *spanFile) (span, error) {
-	s := span{above: f.Above, search: unknown}
+	s := span{above: f.Above, search: unknown, weekdays: f.Weekdays}
 	var err error
 	if s.short, err = f.rates(&figures{}); err != nil {
 		return s, err
 	}
 	if s.short.input < 0 || s.short.output < 0 {
-		return s, fmt.Errorf("no price of input and output")
+		return s, errors.New("no price of input and output")
 	}
 	if f.Search != "" {
 		if s.search, err = parse(f.Search, perThousand); err != nil {
@@ -217,7 +222,7 @@ func readSpan(f *spanFile) (span, error) {
 		}
 	}
 	if (f.Above > 0) != (f.Long != nil) {
-		return s, fmt.Errorf("above without long, or long without above")
+		return s, errors.New("above without long, or long without above")
 	}
 	if f.Long != nil {
 		long := f.Long.or(&f.figures) // what does not change is not repeated

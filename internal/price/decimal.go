@@ -94,7 +94,7 @@ func (r ratio) of(price int64) int64 {
 		return math.MaxInt64
 	}
 	q, _ := bits.Div64(hi, lo, uint64(r.den)) //nolint:gosec // it is positive
-	return int64(min(q, math.MaxInt64))       //nolint:gosec // it has just been bounded
+	return int64(min(q, math.MaxInt64))
 }
 
 // sum adds up what tokens cost: in 128 bits, so that it is exact until it is read, and
@@ -113,7 +113,7 @@ func (s *sum) picos() int64 {
 	if s.hi > 0 || s.lo > math.MaxInt64 {
 		return math.MaxInt64
 	}
-	return int64(s.lo) //nolint:gosec // it has just been bounded
+	return int64(s.lo)
 }
 
 // plus adds counts, and stops at the most.

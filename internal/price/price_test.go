@@ -170,6 +170,10 @@ func TestPricesThatChangeWithTime(t *testing.T) {
 		{"deepseek-v4-pro", "2026-11-23T04:00:00Z", 660_000},
 		{"deepseek-v4-pro", "2026-11-23T09:59:59Z", 1_320_000},
 		{"deepseek-v4-pro", "2026-11-23T10:00:00Z", 660_000},
+		{"deepseek-v4-pro", "2026-11-27T09:00:00Z", 1_320_000}, // a Friday
+		{"deepseek-v4-pro", "2026-11-28T09:00:00Z", 660_000},
+		{"deepseek-v4-pro", "2026-11-29T09:00:00Z", 660_000},
+		{"deepseek-v4-flash", "2026-11-23T03:00:00Z", 300_000},
 	}
 	for _, tt := range tests {
 		when, err := time.Parse(time.RFC3339, tt.at)

@@ -43,19 +43,28 @@ func (b *book) find(q query) (*vendor, *model) {
 		}
 		prefix, rest, ok := strings.Cut(name, "/")
 		if !ok {
-			return nil, nil //nolint:nilnil // nothing is known, and that is no failure
+			return nil, nil
+		}
+		if home, ok = b.behind(prefix, rest, home); !ok {
+			return nil, nil
 		}
 		name = rest
-		switch v := b.named[prefix]; {
-		case prefix == "models" || prefix == "publishers":
-		case v != nil && (v == home || v.maker || v.id == "azure"):
-			home = v
-		case v != nil && v.id == bedrock, strings.HasPrefix(prefix, "arn:aws:bedrock:") && b.fromBedrock(rest):
-			home = b.named[bedrock]
-		default: // somebody's own model that is called like another
-			return nil, nil //nolint:nilnil // see above
-		}
 	}
+}
+
+// behind says whose the name behind a prefix is, and false if the whole is one name:
+// somebody's own model, which may be called like another.
+func (b *book) behind(prefix, rest string, home *vendor) (*vendor, bool) {
+	v := b.named[prefix]
+	switch {
+	case prefix == "models" || prefix == "publishers":
+		return home, true
+	case v != nil && (v == home || v.maker || v.id == bedrock || v.id == "azure"):
+		return v, true
+	case strings.HasPrefix(prefix, "arn:aws:bedrock:") && b.fromBedrock(rest):
+		return b.named[bedrock], true
+	}
+	return nil, false
 }
 
 // ofMaker looks a model up with those who alone price theirs, the family's own first.
@@ -74,7 +83,7 @@ func (b *book) ofMaker(family verdict.Family, name string) (*vendor, *model) {
 			return v, m
 		}
 	}
-	return nil, nil //nolint:nilnil // see find
+	return nil, nil
 }
 
 // vendor is who a provider is, by the name the operator gave it: the vendor's, alone or

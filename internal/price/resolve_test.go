@@ -49,7 +49,7 @@ func TestResolve(t *testing.T) {
 		{"a host's long name", at("fireworks", "accounts/fireworks/models/deepseek-v4-pro"), "fireworks", "deepseek-v4-pro"},
 		{"a host of many makers", at("openrouter", "anthropic/claude-opus-5"), "openrouter", "anthropic/claude-opus-5"},
 		{"a host that has it not, but the maker has", at("openrouter", "anthropic/claude-mythos-5"), "anthropic", "claude-mythos-5"},
-		{"another host's", at("groq", "deepseek-chat"), "", ""},
+		{"another host's", at("groq", "deepseek-flash"), "", ""},
 		{"a variant", at("openrouter", "anthropic/claude-opus-5:nitro"), "", ""},
 		{"Azure", query{verdict.OpenAI, "azure-west", "my-deployment", "gpt-4o-2024-11-20"}, "openai", "gpt-4o"},
 		{"Azure's own", at("azure", "phi-4"), "azure", "phi-4"},

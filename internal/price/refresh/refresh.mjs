@@ -109,7 +109,7 @@ function clean(vendor, name) {
 function vendorOf(id) {
   const models = [], taken = new Set()
   for (const m of findProvider({ providerId: id })?.models ?? []) {
-    if (notText.test(m.id) || (id === 'openai' && m.id.startsWith('gpt-oss'))) continue
+    if (extra.drop[id]?.includes(m.id) || notText.test(m.id) || (id === 'openai' && m.id.startsWith('gpt-oss'))) continue
     if (id !== 'openrouter' && /(imported from|seen on|trusting) open ?router|can't find/i.test(m.price_comments ?? '')) continue
     let prices
     try {
