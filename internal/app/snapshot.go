@@ -100,6 +100,11 @@ func (a *App) install(c *config.Config) error {
 	}
 	next.Table = route.New(routes)
 	next.Gate = auth.New(tokens(c.Tokens))
+	prices, err := pricesOf(c.Prices)
+	if err != nil {
+		return err
+	}
+	next.Prices = prices
 
 	// From here on nothing fails.
 	before := a.current.Load()
