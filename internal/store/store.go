@@ -5,16 +5,23 @@ package store
 import (
 	"context"
 	"database/sql"
-	"log/slog"
+	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"keybridge/internal/ledger"
+)
+
+const (
+	tries    = 3
+	farewell = 2 * time.Second
 )
 
 // Options are how a store is used.
 type Options struct {
 	// Instance names this process among those that write to one database.
 	Instance string
-	Logger   *slog.Logger
 }
 
 // Store is the record in one database. Its methods may be called from any goroutine;
@@ -29,12 +36,13 @@ type Store struct {
 	mu     sync.Mutex // of what writes
 	db     *Database  // nil: to be opened
 	closed bool
+	w      *writer
 }
 
 // Open opens the database, makes or updates its tables, and takes note of what other
 // processes have left open.
 func Open(ctx context.Context, e *Engine, o Options) (*Store, error) {
-	s := &Store{engine: e, o: o}
+	s := &Store{engine: e, o: o, w: newWriter(e)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.open(ctx); err != nil {
@@ -53,8 +61,67 @@ func (s *Store) open(ctx context.Context) error {
 		db.close()
 		return s.engine.Explain(err)
 	}
+	if err := s.w.begin(ctx, db, s.o.Instance); err != nil {
+		s.w.close()
+		db.close()
+		return s.engine.Explain(err)
+	}
 	s.db = db
 	s.read.Store(db.Read)
+	return nil
+}
+
+// Write puts exchanges into the tables: those that have begun, so that a crash shows, and
+// those that have ended. All are written or none; what is there already is left as it is,
+// so that the same may be written again when nobody knows whether it was. An error is an
+// *Error; once its cause is gone Write works again.
+func (s *Store) Write(ctx context.Context, begun, ended []*ledger.Exchange) error {
+	if len(begun) == 0 && len(ended) == 0 {
+		return nil
+	}
+	return s.do(ctx, func() error { return s.w.write(ctx, begun, ended) })
+}
+
+// do runs what writes. A database that was lost is opened first; what another process has
+// won is tried again.
+func (s *Store) do(ctx context.Context, f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	for range tries {
+		if s.closed {
+			return &Error{Kind: Closed, Place: s.engine.Place, Text: "the record is closed"}
+		}
+		if err = s.ready(ctx); err == nil {
+			err = f()
+		}
+		if err == nil {
+			return nil
+		}
+		again := errors.Is(err, errKnown) || s.engine.Retry(err)
+		if s.db != nil && s.db.Gone != nil && s.db.Gone(err) {
+			s.drop()
+		}
+		if !again || ctx.Err() != nil {
+			break
+		}
+	}
+	return s.engine.Explain(err)
+}
+
+// ready opens the database unless it is open and what it was.
+func (s *Store) ready(ctx context.Context) error {
+	if s.db != nil && s.db.Check != nil {
+		if err := s.db.Check(); err != nil {
+			s.drop()
+		}
+	}
+	if s.db == nil {
+		return s.open(ctx)
+	}
+	if s.w.conn == nil {
+		return s.w.connect(ctx, s.db)
+	}
 	return nil
 }
 
@@ -63,15 +130,20 @@ func (s *Store) drop() {
 	if s.db == nil {
 		return
 	}
+	s.w.close()
 	s.db.close()
 	s.db = nil
 }
 
-// Close ends the store when what is being written has been. It says to others that this
-// process is no more.
+// Close ends the store when what is being written has been.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.closed && s.db != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		_ = s.w.leave(ctx) // others will notice
+	}
 	s.closed = true
 	s.drop()
 	return nil

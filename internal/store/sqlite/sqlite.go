@@ -1,0 +1,176 @@
+// Package sqlite keeps the record in a SQLite file, which belongs to one gateway.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver
+
+	"keybridge/internal/store"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	busyFor     = 5 * time.Second // for somebody who works on the file by hand
+	mostReaders = 4
+	rowsAtOnce  = 32
+	pageSize    = 4096
+	writerCache = 32 << 10 // KiB
+	readerCache = 8 << 10
+	checkpoint  = 4000     // pages of the log, until they are put in their places
+	mostLog     = 64 << 20 // bytes that the log keeps when it is empty
+	checkedSize = 64 << 20 // a file up to this is checked whole when it is opened
+)
+
+// Options are how the file is used.
+type Options struct {
+	store.Options
+
+	// Logger is told when a damaged file is set aside.
+	Logger *slog.Logger
+}
+
+// Open opens the record in the file at a path, which is made if it is not there, readable
+// by its owner only. A file that is damaged is set aside, with its logs, and a new one
+// begun. An error is a *store.Error.
+func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
+	tables, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	f := &file{path: path, log: o.Logger}
+	if f.path, err = filepath.Abs(path); err != nil {
+		return nil, f.explain(err)
+	}
+	return store.Open(ctx, &store.Engine{
+		Place: f.path, Rows: rowsAtOnce, Alone: true,
+		Migrations: tables, Dialect: goose.DialectSQLite3,
+		Open: f.open, Explain: f.explain, Retry: func(error) bool { return false },
+	}, o.Options)
+}
+
+// file is the database's.
+type file struct {
+	path    string
+	log     *slog.Logger
+	suspect bool // a read or a write has found it damaged
+}
+
+// open opens the file, once nobody else has it.
+func (f *file) open(ctx context.Context) (*store.Database, error) {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(f.path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	db, err := f.connect(ctx)
+	if damaged(err) {
+		if err = f.setAside(err); err == nil {
+			db, err = f.connect(ctx)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	f.suspect = false
+	db.Close = lock.Close
+	return db, nil
+}
+
+// connect opens the connections and looks whether the file is sound.
+func (f *file) connect(ctx context.Context) (*store.Database, error) {
+	made, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	about, err := made.Stat()
+	// It must be closed before the driver opens it: a file's locks go with any of its closes.
+	if err = errors.Join(err, made.Close()); err != nil {
+		return nil, err
+	}
+	db := &store.Database{Gone: f.gone, Check: func() error { return f.same(about) }}
+	if db.Write, err = dial(f.path, "page_size("+strconv.Itoa(pageSize)+")", "journal_mode(WAL)", "synchronous(NORMAL)",
+		"cache_size(-"+strconv.Itoa(writerCache)+")", "wal_autocheckpoint("+strconv.Itoa(checkpoint)+")",
+		"journal_size_limit("+strconv.Itoa(mostLog)+")", "secure_delete(ON)"); err != nil {
+		return nil, err
+	}
+	db.Write.SetMaxOpenConns(1)
+	if err := f.check(ctx, db.Write, about.Size()); err != nil {
+		return nil, errors.Join(err, db.Write.Close())
+	}
+	if db.Read, err = dial(f.path, "query_only(1)", "cache_size(-"+strconv.Itoa(readerCache)+")"); err != nil {
+		return nil, errors.Join(err, db.Write.Close())
+	}
+	db.Read.SetMaxOpenConns(mostReaders)
+	db.Read.SetMaxIdleConns(mostReaders)
+	return db, nil
+}
+
+// dial makes connections to the file with pragmas; none is made yet.
+func dial(path string, pragmas ...string) (*sql.DB, error) {
+	q := url.Values{"_txlock": {"immediate"}, "mode": {"rw"}, "_defensive": {"1"}, "_dqs": {"0"}, "_error_rc": {"1"}}
+	q["_pragma"] = append([]string{
+		"busy_timeout(" + strconv.FormatInt(busyFor.Milliseconds(), 10) + ")", "temp_store(MEMORY)", "trusted_schema(0)",
+	}, pragmas...)
+	return sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String())
+}
+
+// check finds damage: in the whole of a small file, or one that is under suspicion, else
+// where it begins.
+func (f *file) check(ctx context.Context, db *sql.DB, size int64) error {
+	look := "PRAGMA schema_version"
+	if f.suspect || size <= checkedSize {
+		look = "PRAGMA quick_check(1)"
+	}
+	var said string
+	if err := db.QueryRowContext(ctx, look).Scan(&said); err != nil {
+		return err
+	}
+	if look != "PRAGMA schema_version" && said != "ok" {
+		return &damageError{said}
+	}
+	return nil
+}
+
+// same looks whether the file at the path is still the one that is open.
+func (f *file) same(opened fs.FileInfo) error {
+	now, err := os.Stat(f.path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(opened, now) {
+		return errReplaced
+	}
+	return nil
+}
+
+// setAside keeps a damaged file under another name.
+func (f *file) setAside(why error) error {
+	to := f.path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000Z")
+	for _, part := range []string{"-wal", "-shm", ""} {
+		if err := os.Rename(f.path+part, to+part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if f.log != nil {
+		f.log.LogAttrs(context.Background(), slog.LevelWarn, "the record's file is damaged: it is set aside, and a new one begun",
+			slog.String("file", f.path), slog.String("as", to), slog.String("because", why.Error()),
+			slog.String("do", "what can be saved of it: sqlite3 "+to+" .recover"))
+	}
+	return nil
+}
