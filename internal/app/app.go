@@ -81,6 +81,7 @@ type App struct {
 	salt       []byte
 	state      *stateFile  // nil: what is learned of the keys is not kept
 	simulation *simulation // nil: real providers
+	archive    *archive    // nil: nothing is recorded
 
 	reloading sync.Mutex
 	current   atomic.Pointer[state]
@@ -131,6 +132,7 @@ func New(o Options) (*App, error) {
 	} else {
 		a.remember(c.DataDir, prefixed)
 	}
+	a.record(c, prefixed)
 	if err := a.install(c); err != nil {
 		a.Stop(context.Background())
 		return nil, err
@@ -211,19 +213,30 @@ func (a *App) Start() error {
 	if err := a.serve("admin", c.Admin, a.adminHandler()); err != nil {
 		return err
 	}
-	listeners := ledger.Fanout{a.metrics, accessLog{a.access}}
-	if a.o.Ledger != nil {
-		listeners = append(listeners, a.o.Ledger)
-	}
-	data := gateway.New(gateway.Options{
-		Snapshot: func() *gateway.Snapshot { return a.current.Load().snapshot },
-		Client:   a.client, Ledger: listeners, Logger: a.log,
-	})
-	if err := a.serve("listen", c.Listen, data); err != nil {
+	a.archive.settle()
+	if err := a.serve("listen", c.Listen, a.gateway()); err != nil {
 		return err
 	}
 	a.greet(c)
 	return nil
+}
+
+// gateway is the data path with all who are told of what happens on it.
+func (a *App) gateway() *gateway.Gateway {
+	o := gateway.Options{
+		Snapshot: func() *gateway.Snapshot { return a.current.Load().snapshot },
+		Client:   a.client, Logger: a.log,
+	}
+	listeners := ledger.Fanout{a.metrics, accessLog{a.access}}
+	if a.archive != nil {
+		o.Recorder = a.archive.recorder
+		listeners = append(listeners, a.archive.recorder)
+	}
+	if a.o.Ledger != nil {
+		listeners = append(listeners, a.o.Ledger)
+	}
+	o.Ledger = listeners
+	return gateway.New(o)
 }
 
 // serve runs one HTTP server. It drains when the app stops: no new connections,

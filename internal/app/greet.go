@@ -42,6 +42,10 @@ func (a *App) greet(c *config.Config) {
 	}
 	fmt.Fprintf(&b, "\nMetrics  %s/metrics   health  %s/healthz   readiness  %s/readyz\n", admin, admin, admin)
 	fmt.Fprintf(&b, "Keys     keybridge pool --admin %s   or  %s/pools\n", a.Address("admin"), admin)
+	fmt.Fprintf(&b, "Record   %s\n", a.recorded(c.Record))
+	if a.archive != nil {
+		fmt.Fprintf(&b, "         keybridge usage --admin %s   shows it\n", a.Address("admin"))
+	}
 	if !c.AdminToken.IsZero() {
 		b.WriteString("         all but health and readiness asks for the admin_token\n")
 	}

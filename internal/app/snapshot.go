@@ -72,6 +72,9 @@ func (a *App) complain(err error) {
 
 // install builds everything that can fail, carries the keys' health over, and swaps.
 func (a *App) install(c *config.Config) error {
+	if err := a.recordable(c.Record); err != nil {
+		return err
+	}
 	next := &gateway.Snapshot{
 		Limits: gateway.Limits{MaxBody: c.Limits.MaxBody, MaxUpload: c.Limits.MaxUpload},
 		Stream: gateway.Stream{
@@ -79,7 +82,7 @@ func (a *App) install(c *config.Config) error {
 			Ping: c.Stream.Ping, IdleTimeout: c.Stream.IdleTimeout,
 		},
 		AttemptsHeader: c.AttemptsHeader,
-		Keep:           a.kept(c),
+		Keep:           a.kept(c.Record),
 	}
 	next.Chat, next.Responses, next.Messages = chat.Dialect{Keep: next.Keep}, responses.Dialect{Keep: next.Keep}, messages.Dialect{Keep: next.Keep}
 	var routes []route.Provider
@@ -114,6 +117,7 @@ func (a *App) install(c *config.Config) error {
 	a.level.Set(c.Log.Level)
 	a.metrics.SetProviders(infos)
 	a.offer(c, next)
+	a.archive.reload(recording(c.Record), &c.Record.Keep)
 	a.swap(&state{config: c, snapshot: next})
 	a.metrics.Reloaded(true, time.Now())
 	return nil
