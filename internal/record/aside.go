@@ -47,10 +47,10 @@ func (a aside) keep(it item, why error) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+	if err = os.MkdirAll(a.dir, 0o700); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(a.path(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600) //nolint:gosec // in the operator's folder
+	file, err := os.OpenFile(a.path(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}

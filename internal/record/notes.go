@@ -8,6 +8,9 @@ import (
 	"keybridge/internal/ledger"
 )
 
+// ours is the context of lines that belong to no request.
+var ours = context.Background() //nolint:gochecknoglobals // a constant
+
 // notes tells of trouble in the log: once when it begins, and once when it is over. Only
 // the writer uses it.
 type notes struct {
@@ -28,10 +31,6 @@ func newNotes(log *slog.Logger, dir string) notes {
 	return notes{log: log, dir: dir}
 }
 
-func (n *notes) line(level slog.Level, message string, attrs ...slog.Attr) {
-	n.log.LogAttrs(context.Background(), level, message, attrs...) // it belongs to no request
-}
-
 // troubled says that the Sink has failed, and not taken all that waited since.
 func (n *notes) troubled() bool { return !n.since.IsZero() }
 
@@ -42,11 +41,11 @@ func (n *notes) fails(err error) {
 	n.since, n.late = time.Now(), 0
 	const message = "requests cannot be recorded: what there is to record waits until they can"
 	if n.dir == "" {
-		n.line(slog.LevelWarn, message, slog.String("because", err.Error()), slog.String("where", "in memory"),
+		n.log.LogAttrs(ours, slog.LevelWarn, message, slog.String("because", err.Error()), slog.String("where", "in memory"),
 			slog.String("do", "repair the store before this process ends"))
 		return
 	}
-	n.line(slog.LevelWarn, message, slog.String("because", err.Error()), slog.String("where", n.dir),
+	n.log.LogAttrs(ours, slog.LevelWarn, message, slog.String("because", err.Error()), slog.String("where", n.dir),
 		slog.String("do", "repair the store; nothing is lost while the folder takes more"))
 }
 
@@ -56,7 +55,7 @@ func (n *notes) works(late bool, ended int, done bool) {
 		n.late += ended
 	}
 	if n.troubled() && done {
-		n.line(slog.LevelInfo, "requests are recorded again", slog.Int("late", n.late), slog.Duration("after", time.Since(n.since).Round(time.Millisecond)))
+		n.log.LogAttrs(ours, slog.LevelInfo, "requests are recorded again", slog.Int("late", n.late), slog.Duration("after", time.Since(n.since).Round(time.Millisecond)))
 		n.since, n.late = time.Time{}, 0
 	}
 }
@@ -65,10 +64,10 @@ func (n *notes) works(late bool, ended int, done bool) {
 func (n *notes) spool(err error) {
 	switch {
 	case err != nil && !n.spoiled:
-		n.line(slog.LevelWarn, "nothing more can be kept for the record on the disk: it waits in memory, as much as has room",
+		n.log.LogAttrs(ours, slog.LevelWarn, "nothing more can be kept for the record on the disk: it waits in memory, as much as has room",
 			slog.String("folder", n.dir), slog.String("because", err.Error()), slog.String("do", "repair the store, make room, or raise record.spool"))
 	case err == nil && n.spoiled:
-		n.line(slog.LevelInfo, "what there is to record is kept on the disk again", slog.String("folder", n.dir))
+		n.log.LogAttrs(ours, slog.LevelInfo, "what there is to record is kept on the disk again", slog.String("folder", n.dir))
 	}
 	n.spoiled = err != nil
 }
@@ -91,19 +90,19 @@ func (n *notes) rejected(e *ledger.Exchange, why, kept error) {
 		attrs = append(attrs, slog.Int("others", n.untold))
 	}
 	n.told, n.untold = time.Now(), 0
-	n.line(slog.LevelError, "the store will never take this request's record: it is set aside", attrs...)
+	n.log.LogAttrs(ours, slog.LevelError, "the store will never take this request's record: it is set aside", attrs...)
 }
 
 func (n *notes) damaged(path string, lines int) {
-	n.line(slog.LevelWarn, "a file of what waits for the record is damaged: what is whole of it is recorded", slog.String("file", path), slog.Int("left_out", lines))
+	n.log.LogAttrs(ours, slog.LevelWarn, "a file of what waits for the record is damaged: what is whole of it is recorded", slog.String("file", path), slog.Int("left_out", lines))
 }
 
 func (n *notes) unread(path string, why error) {
-	n.line(slog.LevelError, "a file of what waits for the record cannot be read: it is left out", slog.String("file", path), slog.String("because", why.Error()))
+	n.log.LogAttrs(ours, slog.LevelError, "a file of what waits for the record cannot be read: it is left out", slog.String("file", path), slog.String("because", why.Error()))
 }
 
 func (n *notes) lost(count int) {
-	n.line(slog.LevelError, "requests are not recorded: neither the store nor the disk took them before the end", slog.Int("lost", count))
+	n.log.LogAttrs(ours, slog.LevelError, "requests are not recorded: neither the store nor the disk took them before the end", slog.Int("lost", count))
 }
 
 // nobody counts nothing.

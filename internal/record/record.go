@@ -111,10 +111,10 @@ type Recorder struct {
 	settings atomic.Pointer[settings]
 	observer Observer
 	instance string
-	wake     chan struct{} // there is something to do
-	closing  chan context.Context
-	done     chan struct{} // the writer has ended
-	lost     int           // when it had
+	wake     chan struct{}        // there is something to do
+	closing  chan context.Context // holds one
+	done     chan struct{}        // the writer has ended
+	lost     int                  // when it had
 
 	mu     sync.Mutex
 	queue  []item
@@ -142,7 +142,7 @@ var errStarting = errors.New("the store has not been asked yet")
 func New(o Options) *Recorder {
 	r := &Recorder{
 		observer: o.Observer, instance: o.Instance, health: errStarting,
-		wake: make(chan struct{}, 1), closing: make(chan context.Context), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), closing: make(chan context.Context, 1), done: make(chan struct{}),
 	}
 	if r.observer == nil {
 		r.observer = nobody{}
@@ -328,20 +328,17 @@ func (r *Recorder) Close(ctx context.Context) error {
 	}
 	r.mu.Unlock()
 	if first {
-		select {
-		case r.closing <- ctx:
-		case <-ctx.Done(): // the disk holds the writer up
-			return context.Cause(ctx)
-		}
+		r.closing <- ctx
 	}
 	select {
 	case <-r.done:
+		return lostError(r.lost)
 	case <-ctx.Done():
-		select {
-		case <-r.done:
-		default:
-			return context.Cause(ctx)
-		}
 	}
-	return lostError(r.lost)
+	select { // to count what is lost takes a moment
+	case <-r.done:
+		return lostError(r.lost)
+	case <-time.After(overTime):
+		return context.Cause(ctx) // the disk holds the writer up
+	}
 }

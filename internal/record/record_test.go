@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -86,10 +88,22 @@ func (s *sink) status(id string) ledger.Status {
 	return ""
 }
 
+func (s *sink) all() map[string]*ledger.Exchange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.rows)
+}
+
+func (s *sink) pieces() [][2]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.writes)
+}
+
 func (s *sink) ended() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]string(nil), s.order...)
+	return slices.Clone(s.order)
 }
 
 var errDown = errors.New("db.example:5432: connection refused")
@@ -135,6 +149,19 @@ func (t *tally) Waited() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waited++
+}
+
+// of reads a count while it may change.
+func (t *tally) of(counts map[string]int) map[string]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(counts)
+}
+
+func (t *tally) waits() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.waited
 }
 
 // exchange is a bridged exchange as the gateway hands it on at its end.

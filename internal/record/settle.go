@@ -151,27 +151,18 @@ func (w *writer) unfit(e *ledger.Exchange, err error) {
 	w.r.observer.Dropped(Damaged, 1)
 }
 
-// finish writes what is left, for as long as there is time, or has it kept in the spool.
+// finish writes what is left, for as long as there is time, or has it kept in the spool
+// for the next process.
 func (w *writer) finish(ctx context.Context) {
 	w.gather()
-	patience, enough := w.patience(ctx)
-	defer enough()
-	for w.flight != nil || len(w.pending) > 0 {
-		if w.flight == nil && w.spool != nil && (w.notes.troubled() || !w.spool.empty()) {
-			break // it is for the next process
-		}
-		w.next()
-		select {
-		case err := <-w.landing():
-			w.settle(err)
-			continue
-		case <-w.again.C:
-			w.resting = false
-			continue
-		case <-patience.Done():
-		}
-		break
+	if w.notes.troubled() || w.spool != nil && !w.spool.empty() {
+		w.spill()
 	}
+	half, enough := w.half(ctx)
+	defer enough()
+	w.drain(half)
+	w.spill()
+	w.drain(ctx)
 	w.spill()
 	w.cancel()
 	if f := w.flight; f != nil {
@@ -206,12 +197,23 @@ func (w *writer) lands(ctx context.Context, f *flight) bool {
 	return false
 }
 
-// patience is how long the Sink may take at the end: half of the time, if there is a
-// spool to fill in the other half.
-func (w *writer) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	if w.spool == nil {
-		return ctx, func() {}
+// drain writes as long as the context lasts, and something would be lost with the process.
+func (w *writer) drain(ctx context.Context) {
+	for len(w.pending) > 0 || w.flight.unsafe() {
+		w.next()
+		select {
+		case err := <-w.landing():
+			w.settle(err)
+		case <-w.again.C:
+			w.resting = false
+		case <-ctx.Done():
+			return
+		}
 	}
+}
+
+// half is how long the Sink may take at the end, if there is a spool to fill after that.
+func (w *writer) half(ctx context.Context) (context.Context, context.CancelFunc) {
 	wait := writeTime
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline)/2)

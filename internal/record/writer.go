@@ -45,6 +45,7 @@ type writer struct {
 
 	tick, again, overdue, adopt *time.Timer
 	ticking                     bool
+	interval                    time.Duration // of tick
 }
 
 // flight is a write under way.
@@ -134,16 +135,16 @@ func (w *writer) woken() {
 
 // arm has collect called after the flush interval.
 func (w *writer) arm() {
-	if !w.ticking {
-		w.ticking = true
-		w.tick.Reset(w.r.settings.Load().flush)
+	if flush := w.r.settings.Load().flush; !w.ticking || flush != w.interval {
+		w.ticking, w.interval = true, flush
+		w.tick.Reset(flush)
 	}
 }
 
 // collect takes what is in the queue. What has waited for longer than the flush interval,
 // or would have to, goes to the spool: a crash must not take it.
 func (w *writer) collect() {
-	waited := len(w.pending) > 0 || w.flight.stands(w.r.settings.Load().flush)
+	waited := len(w.pending) > 0 || w.flight.unsafe() && time.Since(w.flight.since) >= w.interval
 	w.gather()
 	if waited || w.notes.troubled() || w.spool != nil && !w.spool.empty() {
 		w.spill()
@@ -153,11 +154,8 @@ func (w *writer) collect() {
 	}
 }
 
-// stands says that the write has been under way for so long, and what is written is not
-// on the disk yet.
-func (f *flight) stands(for_ time.Duration) bool {
-	return f != nil && !f.read && !f.spilled && time.Since(f.since) >= for_
-}
+// unsafe says that what is being written would be lost with the process.
+func (f *flight) unsafe() bool { return f != nil && !f.read && !f.spilled && len(f.items) > 0 }
 
 // gather empties the queue.
 func (w *writer) gather() {
@@ -204,7 +202,7 @@ func (w *writer) spill() {
 	if w.spool == nil {
 		return
 	}
-	if f := w.flight; f != nil && !f.read && !f.spilled && len(f.items) > 0 {
+	if f := w.flight; f.unsafe() {
 		// It was begun because the spool was empty, so this is the beginning of a file.
 		end, err := w.add(f.items)
 		if err != nil {
