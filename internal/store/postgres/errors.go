@@ -1,0 +1,121 @@
+package postgres
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"keybridge/internal/store"
+)
+
+// explainer says what PostgreSQL's errors mean for an operator.
+type explainer struct{ place, database, user, password string }
+
+// trouble is what a code of PostgreSQL's means: a whole one, or the two signs of its class.
+type trouble struct {
+	code     string
+	kind     store.Kind
+	text, do string
+}
+
+// troubles are looked through in order: codes before their classes.
+func (x *explainer) troubles() []trouble {
+	return []trouble{
+		{"28", store.Denied, "the server does not accept the user " + x.user + " or the password", "set both in store:, or let pg_hba.conf accept them"},
+		{"3D000", store.Unreachable, "the server has no database of that name", "create it: CREATE DATABASE " + x.database},
+		{"3F000", store.Denied, "there is no schema to make the tables in", "CREATE SCHEMA public, or set the user's search_path"},
+		{"42501", store.Denied, "the user " + x.user + " may not do that", "let it own the database: ALTER DATABASE " + x.database + " OWNER TO " + x.user},
+		{"53100", store.Full, "the server's disk is full", "make room there; nothing has to be restarted"},
+		{"53300", store.Unreachable, "the server has no connection left", "raise its max_connections, or close others"},
+		{"53", store.Other, "the server is short of resources", "look into its log"},
+		{"25006", store.ReadOnly, "the database may only be read", "give the address of the primary server, or end the read-only mode"},
+		{"55P03", store.Locked, "another session holds what is needed", "end that session, or wait for it"},
+		{"57014", store.Timeout, "the server has cancelled the statement", "raise its statement_timeout"},
+		{"57P", store.Unreachable, "the server stops or starts", "wait until it is up"},
+		{"08", store.Unreachable, "the connection is broken", "look whether the server is up"},
+		{"58", store.Other, "the server cannot use its files", "look into its log"},
+		{"XX001", store.Corrupt, "a table is damaged", "look into the server's log, restore a backup"},
+		{"XX002", store.Corrupt, "an index is damaged", "look into the server's log, REINDEX the database"},
+		{"21", store.Content, "the server does not take what is to be written", ""},
+		{"22", store.Content, "the server does not take what is to be written", ""},
+		{"23", store.Content, "the server does not take what is to be written", ""},
+		{"54", store.Content, "the server does not take what is to be written", ""},
+		{"42", store.Other, "the tables are not as they were made", "undo what was changed by hand, or give an empty database"},
+	}
+}
+
+func (x *explainer) explain(err error) error {
+	var known *store.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	out := &store.Error{Kind: store.Other, Place: x.place, Text: "the server reports a problem", Err: x.cause(err)}
+	var (
+		answer  *pgconn.PgError
+		connect *pgconn.ConnectError
+	)
+	switch {
+	case errors.As(err, &answer):
+		for _, t := range x.troubles() {
+			if strings.HasPrefix(answer.Code, t.code) {
+				out.Kind, out.Text, out.Do = t.kind, t.text, t.do
+				return out
+			}
+		}
+	case errors.Is(err, errEncoding):
+		out.Kind, out.Text, out.Do = store.Denied, "it cannot hold every text", "make it with ENCODING 'UTF8'"
+	case errors.Is(err, errLocked):
+		out.Kind, out.Text, out.Do = store.Locked, "another gateway is changing the tables", "wait until it is up, or end its session"
+	case errors.As(err, &connect):
+		out.Kind, out.Text, out.Do = store.Unreachable, "the server cannot be reached", "look whether it is up and the address in store: is right"
+	case errors.Is(err, context.Canceled):
+		out.Kind, out.Text = store.Timeout, "it was broken off"
+	case errors.Is(err, context.DeadlineExceeded):
+		out.Kind, out.Text, out.Do = store.Timeout, "the server has not answered in time", "look at its load"
+	case lost(err):
+		out.Kind, out.Text, out.Do = store.Unreachable, "the connection is broken", "look whether the server is up"
+	}
+	return out
+}
+
+// lost reports whether an error says that the connection is of no use any more.
+func lost(err error) bool {
+	var (
+		answer  *pgconn.PgError
+		connect *pgconn.ConnectError
+		broken  *brokenError
+	)
+	switch {
+	case errors.As(err, &answer):
+		return strings.HasPrefix(answer.Code, "57P") || strings.HasPrefix(answer.Code, "08")
+	case errors.As(err, &connect), errors.As(err, &broken):
+		return true
+	}
+	return errors.Is(err, driver.ErrBadConn)
+}
+
+// again reports whether a transaction has lost against another and may win the next time.
+func again(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && (answer.Code == "40001" || answer.Code == "40P01")
+}
+
+// cause is an error of the driver's in a text of one line without the password.
+type cause struct {
+	text string
+	err  error
+}
+
+func (c *cause) Error() string { return c.text }
+func (c *cause) Unwrap() error { return c.err }
+
+func (x *explainer) cause(err error) error {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if x.password != "" && strings.Contains(text, x.password) {
+		text = "its own words are left out, the password is among them"
+	}
+	return &cause{text, err}
+}

@@ -1,0 +1,183 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"keybridge/internal/ledger"
+)
+
+// Filter chooses interceptions. What is zero or "" does not choose.
+type Filter struct {
+	From, To time.Time // of the start: From belongs to it, To does not
+
+	Caller, Client  string
+	Session         string // as the client calls it
+	Thread          string // the id of its first interception
+	Provider, Model string // the model as asked for or as answered
+	Key             string // that served last
+	Status          ledger.Status
+	Credential      ledger.Credential
+}
+
+// Page is a piece of a list that is read newest first.
+type Page struct {
+	Limit  int    // 0: 50; at most 1000
+	Cursor string // what the page before ended with; "" for the first
+}
+
+const (
+	usualPage = 50
+	mostPage  = 1000
+)
+
+// size is how many are on a page.
+func (p Page) size() int {
+	if p.Limit <= 0 {
+		return usualPage
+	}
+	return min(p.Limit, mostPage)
+}
+
+// Errors of what was asked, not of the database.
+var (
+	ErrNotFound = errors.New("there is no such record")
+	ErrCursor   = errors.New("the cursor is none that a page has ended with")
+	ErrTooMany  = errors.New("the answer has too many rows: ask for a shorter time, fewer dimensions or a coarser grain")
+)
+
+// USD writes picodollars as an exact decimal of US dollars, with two decimals or more.
+func USD(picos int64) string {
+	const decimals = 12
+	sign, abs := "", uint64(picos)
+	if picos < 0 {
+		sign, abs = "-", -abs
+	}
+	const dollar = 1_000_000_000_000
+	whole, rest := abs/dollar, abs%dollar
+	digits := strconv.FormatUint(rest, 10)
+	digits = strings.Repeat("0", decimals-len(digits)) + digits
+	digits = digits[:2] + strings.TrimRight(digits[2:], "0")
+	return sign + strconv.FormatUint(whole, 10) + "." + digits
+}
+
+// conditions are what a WHERE says, and the arguments in the order of their places.
+type conditions struct {
+	text strings.Builder
+	args []any
+}
+
+func (c *conditions) and(condition string, args ...any) {
+	if c.text.Len() > 0 {
+		c.text.WriteString(" AND ")
+	}
+	c.text.WriteString(condition)
+	c.args = append(c.args, args...)
+}
+
+// sql is the WHERE, "" if there is nothing to say.
+func (c *conditions) sql() string {
+	if c.text.Len() == 0 {
+		return ""
+	}
+	return " WHERE " + c.text.String()
+}
+
+// kinds are the conditions of a filter that interception_kinds k knows of.
+func (f *Filter) kinds() *conditions {
+	c := &conditions{}
+	for _, equal := range []struct{ column, value string }{
+		{"caller", f.Caller},
+		{"client", f.Client},
+		{"provider", f.Provider},
+		{"key", f.Key},
+		{"status", string(f.Status)},
+		{"credential", string(f.Credential)},
+	} {
+		if equal.value != "" {
+			c.and("k."+equal.column+" = ?", plain(equal.value))
+		}
+	}
+	if f.Model != "" {
+		c.and("? IN (k.model, k.model_asked)", plain(f.Model))
+	}
+	return c
+}
+
+// span is the times of a filter as microseconds: from belongs to it, to does not.
+func (f *Filter) span() (from, to int64) {
+	from, to = 0, 1<<63-1
+	if !f.From.IsZero() {
+		from = max(0, f.From.UnixMicro())
+	}
+	if !f.To.IsZero() {
+		to = f.To.UnixMicro()
+	}
+	return from, to
+}
+
+// keysOf are the keys that interceptions of a span may have, the last not among them.
+func keysOf(from, to int64) (least, end int64) {
+	end = 1<<63 - 1
+	if to < end-2000 {
+		end = KeyAt(to + 2000) // the millisecond itself, and what had to give way into the next
+	}
+	return KeyAt(from), end
+}
+
+// look reads within one transaction: what it sees belongs to one moment.
+func (s *Store) look(ctx context.Context, read func(*view) error) error {
+	db := s.read.Load()
+	if db == nil {
+		return s.engine.Explain(&Error{Kind: Unreachable, Place: s.engine.Place, Text: "it is not open"})
+	}
+	err := within(ctx, db, func(tx *sql.Tx) error { return read(&view{s: s, tx: tx, ctx: ctx}) })
+	switch {
+	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrCursor), errors.Is(err, ErrTooMany):
+		return err
+	case s.read.Load() != db:
+		return &Error{Kind: Unreachable, Place: s.engine.Place, Text: "it is being opened anew", Err: err}
+	}
+	return s.engine.Explain(err)
+}
+
+func within(ctx context.Context, db *sql.DB, read func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	return read(tx)
+}
+
+// view is the record as it was when a transaction began.
+type view struct {
+	s   *Store
+	tx  *sql.Tx
+	ctx context.Context //nolint:containedctx // of one call, which the view does not outlive
+}
+
+// each calls scan for every row of a query.
+func (v *view) each(query string, args []any, scan func(*sql.Rows) error) error {
+	rows, err := v.tx.QueryContext(v.ctx, v.s.engine.text(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// number is the one number that a query answers with.
+func (v *view) number(query string, args ...any) (n int64, err error) {
+	err = v.tx.QueryRowContext(v.ctx, v.s.engine.text(query), args...).Scan(&n)
+	return n, err
+}

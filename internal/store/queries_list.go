@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"time"
+
+	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
+)
+
+// Interception is one request of a client, summed up.
+type Interception struct {
+	ID         string
+	Started    time.Time
+	FirstEvent time.Time // zero if there was none
+	Ended      time.Time // zero while it is open
+
+	Status     ledger.Status
+	HTTPStatus int
+	Class      string
+
+	Caller, Metadata         string
+	Client, Version          string
+	Session, Signal          string
+	Thread                   string // the id of its thread's first interception, maybe its own
+	Parent                   string // the interception that it answers or goes on from, or ""
+	Provider, Route, Method  string
+	Stream                   bool
+	Model                    string // as answered, or else as asked for
+	ModelAsked, ModelAnswers string
+	Credential               ledger.Credential
+	Key, Hint                string // of the last attempt
+
+	AttemptCount, TurnCount int
+	Loop                    int // turns of the tool loop
+	Usage                   llm.Usage
+	Reported                bool // every turn reported its usage
+	Picos, Unpriced         int64
+}
+
+// whole are the columns of an interception i of kind k; its session s, its thread t and its parent p may
+// be missing.
+const whole = `i.id, i.nonce, i.started, i.first_event, i.ended,
+k.status, k.http_status, k.class, k.caller, k.metadata, k.client, k.version, k.signal, k.provider, k.route, k.method,
+k.stream, k.model, k.model_asked, k.model_answered, k.credential, k.key, k.hint, k.reported,
+COALESCE(s.name, ''), COALESCE(t.id, -1), COALESCE(t.nonce, 0), COALESCE(p.id, -1), COALESCE(p.nonce, 0),
+i.attempts, i.turns, i.loop, i.input, i.output, i.cache_read, i.cache_write, i.cache_write_long, i.reasoning, i.picos, i.unpriced`
+
+// joined follows the interceptions i in a FROM. CROSS keeps SQLite to this order.
+const joined = ` i CROSS JOIN interception_kinds k
+LEFT JOIN sessions s ON s.id = i.session AND i.session <> 0
+LEFT JOIN interceptions t ON t.id = i.thread
+LEFT JOIN interceptions p ON p.id = i.parent AND i.parent <> 0
+WHERE k.id = i.kind`
+
+func (n *Interception) scan(rows *sql.Rows) (key int64, err error) {
+	var nonce, started, first, ended, thread, threadNonce, parent, parentNonce int64
+	err = rows.Scan(&key, &nonce, &started, &first, &ended,
+		&n.Status, &n.HTTPStatus, &n.Class, &n.Caller, &n.Metadata, &n.Client, &n.Version, &n.Signal, &n.Provider, &n.Route, &n.Method,
+		&n.Stream, &n.Model, &n.ModelAsked, &n.ModelAnswers, &n.Credential, &n.Key, &n.Hint, &n.Reported,
+		&n.Session, &thread, &threadNonce, &parent, &parentNonce,
+		&n.AttemptCount, &n.TurnCount, &n.Loop, &n.Usage.Input, &n.Usage.Output, &n.Usage.CacheRead, &n.Usage.CacheWrite,
+		&n.Usage.CacheWriteLong, &n.Usage.Reasoning, &n.Picos, &n.Unpriced)
+	n.ID = ID(key, nonce)
+	n.Started, n.FirstEvent, n.Ended = timeOf(started), timeOf(first), timeOf(ended)
+	if thread >= 0 {
+		n.Thread = ID(thread, threadNonce)
+	}
+	if parent >= 0 {
+		n.Parent = ID(parent, parentNonce)
+	}
+	return key, err
+}
+
+// stretch is how many interceptions are looked at, at a time, for those that a filter
+// wants. Behind a stretch without any, the next one is looked up in an index.
+const stretch = 4000
+
+// Interceptions is a page of them, newest first, and the cursor of the next page, "" if
+// there is none.
+func (s *Store) Interceptions(ctx context.Context, f Filter, p Page) (page []Interception, next string, err error) {
+	end := int64(1<<63 - 1)
+	if p.Cursor != "" {
+		if end, err = strconv.ParseInt(p.Cursor, 36, 64); err != nil {
+			return nil, "", ErrCursor
+		}
+	}
+	err = s.look(ctx, func(v *view) error {
+		w, err := v.walk(&f)
+		if err != nil {
+			return err
+		}
+		w.end = min(w.end, end)
+		var keys []int64
+		for more := true; more && len(page) <= p.size(); {
+			more, err = w.back(p.size()+1-len(page), func(rows *sql.Rows) error {
+				var n Interception
+				key, err := n.scan(rows)
+				page, keys = append(page, n), append(keys, key)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if len(page) > p.size() {
+			page = page[:p.size()]
+			next = strconv.FormatInt(keys[p.size()-1], 36)
+		}
+		return nil
+	})
+	return page, next, err
+}
+
+// Count is how many interceptions a filter chooses.
+func (s *Store) Count(ctx context.Context, f Filter) (count int64, err error) {
+	err = s.look(ctx, func(v *view) error {
+		w, err := v.walk(&f)
+		if err != nil {
+			return err
+		}
+		inner := w.inner(w.end)
+		from := "interceptions i"
+		if w.kinds.text.Len() > 0 {
+			from += " JOIN interception_kinds k ON k.id = i.kind"
+			inner.and(w.kinds.text.String(), w.kinds.args...)
+		}
+		count, err = v.number("SELECT COUNT(*) FROM "+from+inner.sql(), inner.args...)
+		return err
+	})
+	return count, err
+}
+
+// walk goes through the interceptions that a filter chooses.
+type walk struct {
+	v          *view
+	kinds      *conditions
+	rest       *conditions // on interceptions i, but for the key
+	least, end int64       // keys that are still to be looked at, the end not among them
+	narrow     bool        // an index leads to few
+}
+
+func (v *view) walk(f *Filter) (*walk, error) {
+	from, to := f.span()
+	w := &walk{v: v, kinds: f.kinds(), rest: &conditions{}}
+	w.least, w.end = keysOf(from, to)
+	if from > 0 {
+		w.rest.and("i.started >= ?", from)
+	}
+	if !f.To.IsZero() {
+		w.rest.and("i.started < ?", to)
+	}
+	if f.Session != "" {
+		w.narrow = true
+		which := "SELECT id FROM sessions WHERE name = ?"
+		args := []any{plain(f.Session)}
+		if f.Caller != "" {
+			which += " AND caller = ?"
+			args = append(args, plain(f.Caller))
+		}
+		w.rest.and("i.session <> 0 AND i.session IN ("+which+")", args...)
+	}
+	if f.Thread != "" {
+		w.narrow = true
+		first, err := v.key(f.Thread)
+		if err != nil && err != ErrNotFound { //nolint:errorlint // key's own
+			return nil, err
+		}
+		w.rest.and("(i.id = ? OR i.thread = ? AND i.parent <> 0)", first, first)
+	}
+	return w, nil
+}
+
+// inner are the conditions on interceptions i whose keys are below end.
+func (w *walk) inner(end int64) *conditions {
+	c := &conditions{}
+	c.and("i.id >= ? AND i.id < ?", w.least, end)
+	if w.rest.text.Len() > 0 {
+		c.and(w.rest.text.String(), w.rest.args...)
+	}
+	return c
+}
+
+// back gives the newest interceptions that are left, at most limit of them or what a
+// stretch has, and says whether there may be more.
+func (w *walk) back(limit int, row func(*sql.Rows) error) (more bool, err error) {
+	many := stretch
+	if w.kinds.text.Len() == 0 {
+		many = limit
+	}
+	inner := w.inner(w.end)
+	newest := " FROM interceptions i" + inner.sql() + " ORDER BY i.id DESC LIMIT " + strconv.Itoa(many)
+	query := "SELECT " + whole + " FROM (SELECT i.*" + newest + ")" + joined
+	args := inner.args
+	if w.kinds.text.Len() > 0 {
+		query += " AND " + w.kinds.text.String()
+		args = append(args[:len(args):len(args)], w.kinds.args...)
+	}
+	found := 0
+	err = w.v.each(query+" ORDER BY i.id DESC LIMIT "+strconv.Itoa(limit), args, func(rows *sql.Rows) error {
+		found++
+		return row(rows)
+	})
+	if err != nil || found == limit {
+		return false, err
+	}
+	seen, err := w.v.number("SELECT COUNT(*) FROM (SELECT i.id"+newest+") a", inner.args...)
+	if err != nil || seen < int64(many) {
+		return false, err
+	}
+	if w.end, err = w.v.number("SELECT MIN(a.id) FROM (SELECT i.id"+newest+") a", inner.args...); err != nil || w.narrow {
+		return true, err
+	}
+	return w.leap()
+}
+
+// leap goes to the newest interception that is left of the kinds that are wanted.
+func (w *walk) leap() (more bool, err error) {
+	query := "SELECT COALESCE(MAX((SELECT MAX(i.id) FROM interceptions i WHERE i.kind = k.id AND i.id < ?)), -1) FROM interception_kinds k" + w.kinds.sql()
+	newest, err := w.v.number(query, append([]any{w.end}, w.kinds.args...)...)
+	w.end = newest + 1
+	return newest >= w.least, err
+}

@@ -1,0 +1,232 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"strings"
+	"time"
+
+	"keybridge/internal/llm"
+)
+
+// Sum is what interceptions used together.
+type Sum struct {
+	Requests        int64
+	Usage           llm.Usage
+	Picos, Unpriced int64
+}
+
+func (s *Sum) add(v *Sum) {
+	s.Requests += v.Requests
+	s.Usage = s.Usage.Add(v.Usage)
+	s.Picos += v.Picos
+	s.Unpriced += v.Unpriced
+}
+
+// into is where the columns of sums go.
+func (s *Sum) into() []any {
+	u := &s.Usage
+	return []any{&s.Requests, &u.Input, &u.Output, &u.CacheRead, &u.CacheWrite, &u.CacheWriteLong, &u.Reasoning, &s.Picos, &s.Unpriced}
+}
+
+// sums of interceptions i.
+const sums = `COUNT(*) AS requests, CAST(SUM(i.input) AS BIGINT) AS input, CAST(SUM(i.output) AS BIGINT) AS output,
+CAST(SUM(i.cache_read) AS BIGINT) AS cache_read, CAST(SUM(i.cache_write) AS BIGINT) AS cache_write,
+CAST(SUM(i.cache_write_long) AS BIGINT) AS cache_write_long, CAST(SUM(i.reasoning) AS BIGINT) AS reasoning,
+CAST(SUM(i.picos) AS BIGINT) AS picos, CAST(SUM(i.unpriced) AS BIGINT) AS unpriced`
+
+// Session is what a client calls one conversation of a caller's.
+type Session struct {
+	Sum
+
+	Caller, Name, Client string
+	Started, Last        time.Time // when its first and its newest interception began
+	Threads              []Thread  // only of a session asked for by itself: newest first, at most 1000
+}
+
+// Thread is interceptions of which each answers, or goes on from, one before.
+type Thread struct {
+	Sum
+
+	ID            string // of its first interception
+	Started, Last time.Time
+}
+
+const mostThreads = 1000
+
+// Sessions is a page of them, those that were used last first, and the cursor of the next
+// page, "" if there is none. A filter chooses sessions with such interceptions; the sums
+// are of whole sessions.
+func (s *Store) Sessions(ctx context.Context, f Filter, p Page) (page []Session, next string, err error) {
+	err = s.look(ctx, func(v *view) error {
+		c, err := v.sessions(&f)
+		if err != nil {
+			return err
+		}
+		if p.Cursor != "" {
+			last, id, err := place(p.Cursor)
+			if err != nil {
+				return err
+			}
+			c.and("(s.last < ? OR s.last = ? AND s.id < ?)", last, last, id)
+		}
+		list, err := v.pageOf(c, p.size()+1)
+		if err != nil {
+			return err
+		}
+		if len(list) > p.size() {
+			list = list[:p.size()]
+			end := list[len(list)-1]
+			next = strconv.FormatInt(end.last, 36) + "." + strconv.FormatInt(end.id, 36)
+		}
+		page, err = v.summed(list)
+		return err
+	})
+	return page, next, err
+}
+
+// place is what a cursor of sessions says.
+func place(cursor string) (last, id int64, err error) {
+	a, b, ok := strings.Cut(cursor, ".")
+	last, first := strconv.ParseInt(a, 36, 64)
+	id, second := strconv.ParseInt(b, 36, 64)
+	if !ok || first != nil || second != nil {
+		return 0, 0, ErrCursor
+	}
+	return last, id, nil
+}
+
+// Session is one of a caller's with its threads, or ErrNotFound.
+func (s *Store) Session(ctx context.Context, caller, name string) (*Session, error) {
+	var found *Session
+	err := s.look(ctx, func(v *view) error {
+		c := &conditions{}
+		c.and("s.caller = ? AND s.name = ?", plain(caller), plain(name))
+		list, err := v.pageOf(c, 1)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return ErrNotFound
+		}
+		all, err := v.summed(list)
+		if err != nil {
+			return err
+		}
+		found = &all[0]
+		found.Threads, err = v.threads(list[0].id)
+		return err
+	})
+	return found, err
+}
+
+// few are so many interceptions that all may be looked at.
+const few = 20_000
+
+// sessions are the conditions of a filter on sessions s.
+func (v *view) sessions(f *Filter) (*conditions, error) {
+	c := &conditions{}
+	for _, equal := range []struct{ column, value string }{{"caller", f.Caller}, {"client", f.Client}, {"name", f.Session}} {
+		if equal.value != "" {
+			c.and("s."+equal.column+" = ?", plain(equal.value))
+		}
+	}
+	from, to := f.span()
+	if from > 0 {
+		c.and("s.last >= ?", from)
+	}
+	if !f.To.IsZero() {
+		c.and("s.started < ?", to)
+	}
+	if f.Thread != "" {
+		first, err := v.key(f.Thread)
+		if err != nil && err != ErrNotFound { //nolint:errorlint // key's own
+			return nil, err
+		}
+		c.and("s.id IN (SELECT i.session FROM interceptions i WHERE i.id = ?)", first)
+	}
+	kinds := (&Filter{Caller: f.Caller, Provider: f.Provider, Model: f.Model, Key: f.Key, Status: f.Status, Credential: f.Credential}).kinds()
+	if f.Provider+f.Model+f.Key+string(f.Status)+string(f.Credential) == "" {
+		return c, nil
+	}
+	such := "i.kind IN (SELECT k.id FROM interception_kinds k" + kinds.sql() + ")"
+	n, err := v.number("SELECT COUNT(*) FROM (SELECT i.id FROM interceptions i WHERE "+such+" LIMIT "+strconv.Itoa(few+1)+") a", kinds.args...)
+	switch {
+	case err != nil:
+		return nil, err
+	case n <= few:
+		c.and("s.id IN (SELECT i.session FROM interceptions i WHERE "+such+")", kinds.args...)
+	default: // there are so many that a session soon shows one
+		c.and("EXISTS (SELECT 1 FROM interceptions i WHERE i.session = s.id AND i.session <> 0 AND "+such+")", kinds.args...)
+	}
+	return c, nil
+}
+
+type listed struct {
+	Session
+
+	id, last int64
+}
+
+func (v *view) pageOf(c *conditions, limit int) (list []listed, err error) {
+	err = v.each("SELECT s.id, s.caller, s.name, s.client, s.started, s.last FROM sessions s"+c.sql()+" ORDER BY s.last DESC, s.id DESC LIMIT "+
+		strconv.Itoa(limit), c.args, func(rows *sql.Rows) error {
+		var (
+			r       listed
+			started int64
+		)
+		err := rows.Scan(&r.id, &r.Caller, &r.Name, &r.Client, &started, &r.last)
+		r.Started, r.Last = timeOf(started), timeOf(r.last)
+		list = append(list, r)
+		return err
+	})
+	return list, err
+}
+
+// summed adds what the interceptions of sessions used.
+func (v *view) summed(list []listed) ([]Session, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	out := make([]Session, len(list))
+	args := make([]any, len(list))
+	of := make(map[int64]*Session, len(list))
+	for i := range list {
+		out[i], args[i] = list[i].Session, list[i].id
+		of[list[i].id] = &out[i]
+	}
+	err := v.each("SELECT i.session, MAX(i.started), "+sums+" FROM interceptions i WHERE i.session <> 0 AND i.session IN "+in(len(args))+" GROUP BY i.session",
+		args, func(rows *sql.Rows) error {
+			var (
+				id, last int64
+				sum      Sum
+			)
+			if err := rows.Scan(append([]any{&id, &last}, sum.into()...)...); err != nil {
+				return err
+			}
+			s := of[id]
+			s.Sum = sum
+			if newest := timeOf(last); newest.After(s.Last) {
+				s.Last = newest // the session's own row may be behind
+			}
+			return nil
+		})
+	return out, err
+}
+
+func (v *view) threads(session int64) (list []Thread, err error) {
+	err = v.each("SELECT a.*, COALESCE(t.nonce, 0) FROM (SELECT i.thread, MIN(i.started) AS started, MAX(i.started) AS last, "+sums+
+		" FROM interceptions i WHERE i.session <> 0 AND i.session = ? GROUP BY i.thread) a LEFT JOIN interceptions t ON t.id = a.thread"+
+		" ORDER BY a.thread DESC LIMIT "+strconv.Itoa(mostThreads), []any{session}, func(rows *sql.Rows) error {
+		var (
+			t                         Thread
+			first, started, last, non int64
+		)
+		err := rows.Scan(append(append([]any{&first, &started, &last}, t.into()...), &non)...)
+		t.ID, t.Started, t.Last = ID(first, non), timeOf(started), timeOf(last)
+		list = append(list, t)
+		return err
+	})
+	return list, err
+}
