@@ -30,6 +30,11 @@ func assistant(content string, calls ...string) string {
 	return `{"role":"assistant","content":"` + content + `","tool_calls":[` + strings.Join(calls, ",") + `]}`
 }
 
+func thinking(s dialect.Step) dialect.Step {
+	s.Said.Raw = dialect.SetMember(s.Said.Raw, "reasoning_content", []byte(`"hm"`))
+	return s
+}
+
 func TestRecall(t *testing.T) {
 	t.Parallel()
 	own0, own1 := called("k0", "kb_x", "{}"), called("k1", "kb_y", "{}")
@@ -40,6 +45,9 @@ func TestRecall(t *testing.T) {
 	later := finder(first, plain)
 	back := string(first.Said.Raw) + "," + result("k0") + "," + string(last.Said.Raw) + "," + result("k1")
 	const user, next = `{"role":"user","content":"<hi>"}`, `{"role":"user","content":"so?"}`
+	silent := strings.Replace(string(first.Said.Raw), `"said <1>"`, "null", 1) + "," + result("k0")
+	once, thought := finder(step("2", a, own1)), finder(thinking(step("2", a, own1)))
+	spaced := `{"id":"c1","type":"function","function":{"name":"shell","arguments":" { } "}}`
 	shown := assistant("said <1>said <2>", a, b)
 	tests := map[string]struct {
 		find           func(string) *dialect.Hidden
@@ -49,15 +57,24 @@ func TestRecall(t *testing.T) {
 		"further back": {mixed, shown + "," + result("c1") + "," + result("c2") + "," + assistant("x", called("c9", "shell", "{}")) + "," + result("c9") + "," + next, back + "," + result("c1") + "," + result("c2") + "," + assistant("x", called("c9", "shell", "{}")) + "," + result("c9") + "," + next},
 		"one message for each call": {
 			mixed, user + ",\n" + assistant("x", a) + ",\n" + result("c1") + ",\n" + assistant("", b) + ",\n" + result("c2") + ",\n" + next,
-			user + ",\n" + back + ",\n" + result("c1") + ",\n" + result("c2") + ",\n" + next,
+			user + ",\n" + silent + "," + assistant("x", a, own1) + "," + result("k1") + ",\n" + result("c1") + ",\n" + assistant("", b) + ",\n" + result("c2") + ",\n" + next,
 		},
-		"only the client's calls in the last turn": {later, user + "," + assistant("x", a) + "," + result("c1"), user + "," + string(first.Said.Raw) + "," + result("k0") + "," + string(plain.Said.Raw) + "," + result("c1")},
-		"put back already":                         {mixed, user + "," + back + "," + result("c1") + "," + result("c2"), ""},
-		"nobody knows it":                          {func(string) *dialect.Hidden { return nil }, user + "," + shown, ""},
-		"only some of the calls":                   {mixed, user + "," + assistant("x", a) + "," + result("c1") + "," + next, ""},
-		"a call of another's among them":           {mixed, user + "," + assistant("x", a, b, called("c9", "shell", "{}")), ""},
-		"no calls":                                 {mixed, user + "," + assistant("x"), ""},
-		"odd messages":                             {mixed, `1,null,[],{"role":"assistant","tool_calls":{"id":"c1"}},{"role":"assistant","tool_calls":[1,{"id":2}]}`, ""},
+		"only the client's calls in the last turn": {later, user + "," + assistant("said <1>said <2> ", a) + "," + result("c1"), user + "," + string(first.Said.Raw) + "," + result("k0") + "," + string(plain.Said.Raw) + "," + result("c1")},
+		"text changed":                           {mixed, user + "," + assistant("card ***", a, b) + "," + result("c1") + "," + result("c2"), user + "," + silent + "," + assistant("card ***", a, own1, b) + "," + result("k1") + "," + result("c1") + "," + result("c2")},
+		"text apart from the calls":              {mixed, user + "," + assistant("said <1>said <2>") + `,{"role":"assistant","tool_calls":[` + a + `,` + b + `]},` + result("c1") + "," + result("c2"), user + "," + assistant("said <1>said <2>") + "," + silent + `,{"role":"assistant","tool_calls":[` + a + `,` + own1 + `,` + b + `]},` + result("k1") + "," + result("c1") + "," + result("c2")},
+		"in the client's own words":              {once, `{"role":"assistant","content":[{"type":"text","text":"said <2>","cache_control":{}}],"x":1,"tool_calls":[ ` + spaced + ` ]},` + result("c1"), `{"role":"assistant","content":[{"type":"text","text":"said <2>","cache_control":{}}],"x":1,"tool_calls":[` + spaced + `,` + own1 + `]},` + result("k1") + "," + result("c1")},
+		"thoughts left out":                      {thought, assistant("said <2>", a) + "," + result("c1"), strings.TrimSuffix(assistant("said <2>", a, own1), "}") + `,"reasoning_content":"hm"},` + result("k1") + "," + result("c1")},
+		"thoughts of the client's own":           {thought, `{"reasoning_content":"","role":"assistant","tool_calls":[` + a + `]},` + result("c1"), `{"reasoning_content":"","role":"assistant","tool_calls":[` + a + `,` + own1 + `]},` + result("k1") + "," + result("c1")},
+		"the id twice":                           {once, assistant("x", a) + "," + result("c1") + "," + user + "," + assistant("x", a) + "," + result("c1"), assistant("x", a) + "," + result("c1") + "," + user + "," + assistant("x", a, own1) + "," + result("k1") + "," + result("c1")},
+		"a hidden call's id is the client's too": {once, assistant("x", called("k1", "read", "{}")) + "," + result("k1") + "," + assistant("x", a) + "," + result("c1"), assistant("x", called("k1", "read", "{}")) + "," + result("k1") + "," + assistant("x", a, own1) + "," + result("k1") + "," + result("c1")},
+		"the id of another call":                 {once, assistant("x", called("c1", "read", "{}")) + "," + result("c1"), ""},
+		"arguments changed":                      {once, assistant("x", called("c1", "shell", `{\"a\":1}`)) + "," + result("c1"), ""},
+		"put back already":                       {mixed, user + "," + back + "," + result("c1") + "," + result("c2"), ""},
+		"nobody knows it":                        {func(string) *dialect.Hidden { return nil }, user + "," + shown, ""},
+		"only some of the calls":                 {mixed, user + "," + assistant("x", a) + "," + result("c1") + "," + next, ""},
+		"a call of another's among them":         {mixed, user + "," + assistant("x", a, b, called("c9", "shell", "{}")), ""},
+		"no calls":                               {mixed, user + "," + assistant("x"), ""},
+		"odd messages":                           {mixed, `1,null,[],{"role":"assistant","tool_calls":{"id":"c1"}},{"role":"assistant","tool_calls":[1,{"id":2}]}`, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -129,7 +129,11 @@ func freed(choice []byte, calls []llm.ToolCall) []byte {
 // exchanged is the messages of one step: the model's, and a tool's for each call of
 // the gateway's tools.
 func exchanged(s *dialect.Step) [][]byte {
-	messages := [][]byte{s.Said.Raw}
+	return append([][]byte{s.Said.Raw}, answers(s)...)
+}
+
+// answers is the messages that answer the step's calls of the gateway's tools.
+func answers(s *dialect.Step) (messages [][]byte) {
 	for i := range s.Said.Mine {
 		text := "Not run."
 		if i < len(s.Results) {

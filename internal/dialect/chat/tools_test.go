@@ -85,7 +85,7 @@ func step(n string, calls ...string) dialect.Step {
 	s := dialect.Said{ID: "chatcmpl-" + n, Raw: []byte(raw)}
 	for _, c := range calls {
 		v := gjson.Parse(c)
-		call := llm.ToolCall{ID: v.Get("id").Str, Name: v.Get("function.name").Str}
+		call := llm.ToolCall{ID: v.Get("id").Str, Name: v.Get("function.name").Str, Arguments: []byte(v.Get("function.arguments").Str)}
 		if mine(call.Name) {
 			s.Mine = append(s.Mine, call)
 		} else {
