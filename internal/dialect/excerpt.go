@@ -10,49 +10,69 @@ import (
 
 // Excerpt takes in a text that comes in pieces, counts it and keeps its beginning.
 type Excerpt struct {
-	Size int // of all of it, in bytes
+	Limit int // of what is kept, in bytes
+	Size  int // of all of it, in bytes
 
-	kept []byte // the text's first bytes, as many as the limit allows
+	kept []byte
 }
 
-// Quoted adds what a JSON string says; any other value adds nothing. limit is how many
-// bytes are kept in all.
-func (x *Excerpt) Quoted(value []byte, limit int) {
+// Quoted adds what a JSON string says; any other value adds nothing.
+func (x *Excerpt) Quoted(value []byte) {
 	if len(value) < len(`""`) || value[0] != '"' {
 		return
 	}
 	for rest := value[1 : len(value)-1]; ; {
 		i := bytes.IndexByte(rest, '\\')
 		if i < 0 {
-			x.Raw(rest, limit)
+			x.Raw(rest)
 			return
 		}
-		x.Raw(rest[:i], limit)
+		x.Raw(rest[:i])
 		var char [utf8.UTFMax]byte
 		r, n := unescape(rest[i:])
-		x.Raw(char[:utf8.EncodeRune(char[:], r)], limit)
+		x.Raw(char[:utf8.EncodeRune(char[:], r)])
 		rest = rest[i+n:]
 	}
 }
 
 // Raw adds text as it stands.
-func (x *Excerpt) Raw(text []byte, limit int) {
-	if room := limit - len(x.kept); room > 0 {
+func (x *Excerpt) Raw(text []byte) {
+	if room := x.Limit - len(x.kept); room > 0 {
 		x.kept = append(x.kept, text[:min(room, len(text))]...)
 	}
 	x.Size += len(text)
 }
 
-// Text is what is kept, in whole characters.
-func (x *Excerpt) Text() string {
-	kept := x.kept
-	if len(kept) == 0 {
-		return ""
+// Value adds what a JSON value says, if it is a string, and its bytes, if it is an object
+// or an array; null, numbers and truth values add nothing.
+func (x *Excerpt) Value(value []byte) {
+	if len(value) == 0 {
+		return
 	}
+	switch value[0] {
+	case '"':
+		x.Quoted(value)
+	case '{', '[':
+		x.Raw(value)
+	}
+}
+
+// Reset forgets what was added, for a text that comes again.
+func (x *Excerpt) Reset() { x.Size, x.kept = 0, nil }
+
+// Text is what is kept, in whole characters.
+func (x *Excerpt) Text() string { return string(x.Bytes()) }
+
+// Bytes is Text without a copy.
+func (x *Excerpt) Bytes() []byte {
+	kept := x.kept
 	if len(kept) < x.Size {
 		kept = whole(kept)
 	}
-	return strings.ToValidUTF8(string(kept), "?") // which makes nothing longer
+	if utf8.Valid(kept) {
+		return kept[:len(kept):len(kept)]
+	}
+	return bytes.ToValidUTF8(kept, []byte("?")) // which makes nothing longer
 }
 
 // whole is text without the character at its end that was cut in two.

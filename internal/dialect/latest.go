@@ -257,10 +257,10 @@ func wordsAmong(message *Parts) (content []byte) {
 
 // prompt reads the words that content begins with.
 func prompt(content []byte, limit int) (text string, size int) {
-	var x Excerpt
+	x := Excerpt{Limit: limit}
 	if len(content) > 0 && content[0] == '"' {
 		if end := stringEnd(content, 0); end > 0 {
-			x.Quoted(content[:end], limit)
+			x.Quoted(content[:end])
 		}
 		return x.Text(), x.Size
 	}
@@ -272,9 +272,9 @@ func prompt(content []byte, limit int) (text string, size int) {
 		switch Text(Member(part, "type")) {
 		case "text", "input_text":
 			if more {
-				x.Raw([]byte{'\n'}, limit)
+				x.Raw([]byte{'\n'})
 			}
-			x.Quoted(Member(part, "text"), limit)
+			x.Quoted(Member(part, "text"))
 			more = true
 		}
 	}

@@ -241,7 +241,7 @@ var byteMutants = []mutant{
 		"internal/dialect TestPeek",
 	},
 	{
-		"cumulative usage is added up", "internal/dialect/messages/observe.go",
+		"cumulative usage is added up", "internal/dialect/messages/observe_usage.go",
 		"*field = dialect.Count(value)",
 		"*field += dialect.Count(value)",
 		"internal/dialect/messages TestContract",

@@ -20,7 +20,9 @@ func New() Dialect { return Dialect{} }
 func (Dialect) Peek(body []byte) (dialect.Peeked, error) { return dialect.Peek(body) }
 
 // Observe returns the observer of one answer.
-func (Dialect) Observe() dialect.Observer { return &observer{closed: true} }
+func (d Dialect) Observe() dialect.Observer {
+	return &observer{closed: true, heard: heard{gather: dialect.NewGather(d.Keep)}}
+}
 
 // Error is the API's error body.
 func (Dialect) Error(f *fault.Error) []byte { return dialect.OpenAIError(f) }

@@ -13,7 +13,12 @@ import (
 )
 
 func turn(stop string, complete bool) llm.Turn {
-	return llm.Turn{ID: "chatcmpl-1", Model: "gpt-4.1-2025-04-14", Stop: stop, Complete: complete}
+	return llm.Turn{ID: "chatcmpl-1", Model: "gpt-4.1-2025-04-14", Stop: stop, Tier: "default", Complete: complete}
+}
+
+func calling(t llm.Turn, calls ...llm.ToolCall) llm.Turn {
+	t.Calls = calls
+	return t
 }
 
 func used(t llm.Turn, u llm.Usage) llm.Turn {
@@ -43,7 +48,8 @@ func TestContract(t *testing.T) {
 		Dialect: chat.New(),
 		Streams: []dialecttest.Stream{
 			{File: "text.sse", Kinds: "PCCcCE", Turn: used(turn("stop", true), usual)},
-			{File: "tools.sse", Kinds: "PCCCCcE", Turn: turn("tool_calls", true)},
+			{File: "tools.sse", Kinds: "PCCCCcE", Turn: calling(turn("tool_calls", true),
+				llm.ToolCall{ID: "call_1", Name: "a", Size: 2}, llm.ToolCall{ID: "call_2", Name: "b", Size: 2})},
 			{File: "azure.sse", Kinds: "PPCCcE", Turn: turn("content_filter", true)},
 			{File: "openrouter.sse", Kinds: "PPCCcE", Turn: used(turn("stop", true), usual)},
 			{File: "no-done.sse", Kinds: "CCc", Turn: used(turn("length", true), llm.Usage{Input: 5, Output: 3})},

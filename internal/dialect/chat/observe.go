@@ -3,6 +3,7 @@ package chat
 import (
 	"bytes"
 	"cmp"
+	"slices"
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
@@ -22,6 +23,7 @@ type observer struct {
 	open              int            // how many of them are not finished
 	first, firstEnded bool           // choice 0 has been seen, is finished
 	others            map[int64]bool // of the other choices seen: finished
+	heard             heard          // what is told of the messages
 	closed            bool           // the last event ended with its blank line
 	usual             dialect.Sample // a chunk that was plain
 }
@@ -94,6 +96,10 @@ func (o *observer) completion(data []byte) (content bool, err error) {
 			if o.turn.Model == "" {
 				o.turn.Model = dialect.Text(value)
 			}
+		case "service_tier":
+			if tier := tierOf(value); tier != "" {
+				o.turn.Tier = tier
+			}
 		case "usage":
 			if u, ok := dialect.OpenAIUsage(value, "prompt_tokens", "completion_tokens"); ok {
 				o.turn.Usage, o.turn.Reported = u, true
@@ -121,7 +127,8 @@ func (o *observer) choose(choices []byte) (content bool) {
 		if !ok {
 			return content
 		}
-		index, reason, says := readChoice(choice)
+		index, reason, message := readChoice(choice)
+		says := len(message) > 0 && o.heard.message(index, message)
 		content = content || says || reason != ""
 		o.saw(index, reason != "")
 		if reason != "" && (index == 0 || o.turn.Stop == "") {
@@ -130,14 +137,14 @@ func (o *observer) choose(choices []byte) (content bool) {
 	}
 }
 
-func readChoice(choice []byte) (index int64, reason string, says bool) {
+func readChoice(choice []byte) (index int64, reason string, message []byte) {
 	if choice[0] != '{' {
-		return 0, "", false
+		return 0, "", nil
 	}
 	for parts := dialect.PartsOf(choice); ; {
 		name, v, ok := parts.Next()
 		if !ok {
-			return index, reason, says
+			return index, reason, message
 		}
 		switch string(name) {
 		case "index":
@@ -145,7 +152,7 @@ func readChoice(choice []byte) (index int64, reason string, says bool) {
 		case "finish_reason":
 			reason = cmp.Or(word(v), reason)
 		case "delta", "message":
-			says = says || speaks(v)
+			message = v
 		}
 	}
 }
@@ -161,20 +168,12 @@ func word(value []byte) string {
 	return dialect.Text(value)
 }
 
-// speaks reports whether a message, or a part of one, holds anything of the model's.
-func speaks(message []byte) bool {
-	if message[0] != '{' && message[0] != '[' {
-		return dialect.Says(message)
+// tierOf is dialect.Word without an allocation for what is most often said.
+func tierOf(value []byte) string {
+	if string(value) == `"default"` {
+		return "default"
 	}
-	for parts := dialect.PartsOf(message); ; {
-		name, v, ok := parts.Next()
-		if !ok {
-			return false
-		}
-		if string(name) != "role" && dialect.Says(v) {
-			return true
-		}
-	}
+	return dialect.Word(value)
 }
 
 func (o *observer) saw(index int64, finished bool) {
@@ -218,15 +217,16 @@ func (o *observer) plain(data []byte) bool {
 	if o.usual.Like(data) {
 		return true
 	}
-	if only(data, `"finish_reason"`, 'n') && only(data, `"index"`, '0') && only(data, `"usage"`, 'n') && only(data, `"error"`, 'n') {
+	if only(data, `"finish_reason"`, "n") && only(data, `"index"`, "0") && only(data, `"usage"`, "n") && only(data, `"error"`, "n") &&
+		!o.heard.tells(data) {
 		o.usual.Take(data)
 		return true
 	}
 	return false
 }
 
-// only reports whether each value of the named member begins with c.
-func only(data []byte, name string, c byte) bool {
+// only reports whether each value of the named member begins in one of these ways.
+func only(data []byte, name string, begins ...string) bool {
 	for {
 		i := bytes.Index(data, []byte(name))
 		if i < 0 {
@@ -237,7 +237,7 @@ func only(data []byte, name string, c byte) bool {
 			return false
 		}
 		data = bytes.TrimLeft(data[1:], " ")
-		if len(data) == 0 || data[0] != c {
+		if !slices.ContainsFunc(begins, func(b string) bool { return bytes.HasPrefix(data, []byte(b)) }) {
 			return false
 		}
 	}
@@ -247,6 +247,7 @@ func only(data []byte, name string, c byte) bool {
 // has its finish reason: some upstreams leave the marker out.
 func (o *observer) Turn() llm.Turn {
 	t := o.turn
+	o.heard.gather.Tell(&t)
 	t.Complete = !o.failed && (o.done || (o.seen > 0 && o.open == 0))
 	return t
 }

@@ -18,6 +18,7 @@ func plainly(body []byte) (t llm.Turn) {
 		top[name.Raw] = v // with escapes: names that have any are read by nobody
 		return true
 	})
+	t.Tier = dialecttest.Word(top[`"service_tier"`])
 	t.ID, t.Model = top[`"id"`].Str, top[`"model"`].Str
 	if u := top[`"usage"`]; u.IsObject() {
 		t.Usage, t.Reported = dialecttest.OpenAIUsage(u, "prompt_tokens", "completion_tokens"), true

@@ -17,6 +17,11 @@ func turn(stop string, complete bool, u llm.Usage) llm.Turn {
 	return llm.Turn{ID: "msg_01", Model: sonnet, Stop: stop, Usage: u, Reported: true, Complete: complete}
 }
 
+func called(t llm.Turn, calls ...llm.ToolCall) llm.Turn {
+	t.Calls = calls
+	return t
+}
+
 func errorText(data []byte) string {
 	var e struct {
 		Type  string `json:"type"`
@@ -34,17 +39,25 @@ func errorText(data []byte) string {
 
 func TestContract(t *testing.T) {
 	t.Parallel()
+	searched := called(turn("pause_turn", true, llm.Usage{Input: 25, Output: 20}),
+		llm.ToolCall{ID: "srvtoolu_01", Name: "web_search", Size: 13, Hosted: true})
+	searched.Searches = 1
+	compacted := turn("end_turn", true, llm.Usage{Input: 120, Output: 80, CacheRead: 5, CacheWrite: 9, CacheWriteLong: 2})
+	compacted.Iterations = []llm.Iteration{
+		{Kind: "compaction", Usage: llm.Usage{Input: 100, Output: 50, CacheRead: 5, CacheWrite: 6}},
+		{Kind: "message", Usage: llm.Usage{Input: 20, Output: 30, CacheWrite: 3, CacheWriteLong: 2}},
+	}
 	dialecttest.Run(t, dialecttest.Suite{
 		Dialect: messages.New(),
 		Streams: []dialecttest.Stream{
 			{File: "text.sse", Kinds: "PPPCCCCE", Turn: turn("end_turn", true, llm.Usage{Input: 25, Output: 15})},
-			{File: "tools.sse", Kinds: "PPCCCPCCCCCE", Turn: turn("tool_use", true,
-				llm.Usage{Input: 480, Output: 89, CacheRead: 100001, CacheWrite: 2048, Reasoning: 30})},
+			{File: "tools.sse", Kinds: "PPCCCPCCCCCE", Turn: called(turn("tool_use", true,
+				llm.Usage{Input: 480, Output: 89, CacheRead: 100001, CacheWrite: 2048, Reasoning: 30}),
+				llm.ToolCall{ID: "toolu_01", Name: "get_weather", Size: 21})},
 			{File: "redacted.sse", Kinds: "PCCPCCCE", Turn: turn("end_turn", true, llm.Usage{Input: 25, Output: 9})},
-			{File: "server-tool.sse", Kinds: "PPCCCCCE", Turn: turn("pause_turn", true, llm.Usage{Input: 25, Output: 20})},
+			{File: "server-tool.sse", Kinds: "PPCCCCCE", Turn: searched},
 			{File: "refusal.sse", Kinds: "PCE", Turn: turn("refusal", true, llm.Usage{Input: 25})},
-			{File: "compaction.sse", Kinds: "PCCCE", Turn: turn("end_turn", true,
-				llm.Usage{Input: 120, Output: 80, CacheRead: 5, CacheWrite: 9})},
+			{File: "compaction.sse", Kinds: "PCCCE", Turn: compacted},
 			{File: "unknown.sse", Kinds: "PCCE", Turn: turn("end_turn", true, llm.Usage{Input: 25, Output: 1})},
 			{File: "error-first.sse", Kinds: "F"},
 			{File: "error-after-preamble.sse", Kinds: "PPPF", Turn: turn("", false, llm.Usage{Input: 25, Output: 1})},
@@ -52,7 +65,7 @@ func TestContract(t *testing.T) {
 		},
 		Bodies: []dialecttest.Body{
 			{File: "message.json", Kind: dialect.End, Turn: llm.Turn{
-				ID: "msg_02", Model: "claude-opus-4-5", Stop: "end_turn", Reported: true, Complete: true,
+				ID: "msg_02", Model: "claude-opus-4-5", Stop: "end_turn", Tier: "standard", Reported: true, Complete: true,
 				Usage: llm.Usage{Input: 10, Output: 12, CacheRead: 3, CacheWrite: 7},
 			}},
 			{File: "error.json", Kind: dialect.Failure},

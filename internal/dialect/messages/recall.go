@@ -5,12 +5,14 @@ import (
 	"slices"
 
 	"keybridge/internal/dialect"
+	"keybridge/internal/llm"
 )
 
-// Recall puts back what the client has not seen; see dialect.Recaller.
+// Recall puts back what the client has not seen; see dialect.Recaller. What the client
+// itself says stays as it is.
 func (Dialect) Recall(body []byte, find func(id string) *dialect.Hidden) ([]byte, error) {
 	list := dialect.Member(body, "messages")
-	r := recaller{find: find, there: map[string]bool{}}
+	r := recaller{find: find, there: map[named]bool{}, done: map[*dialect.Hidden]bool{}}
 	for parts := dialect.PartsOf(list); ; {
 		_, raw, ok := parts.Next()
 		if !ok {
@@ -18,17 +20,16 @@ func (Dialect) Recall(body []byte, find func(id string) *dialect.Hidden) ([]byte
 		}
 		r.add(raw)
 	}
-	edited := false
-	for from, to := 0, 0; from < len(r.all); from = to {
-		if to = from + 1; r.all[from].role != "assistant" {
+	for from, to := len(r.all), 0; from > 0; { // an id that stands twice means the later call
+		if to, from = from-1, from-1; to == 0 || r.all[to-1].role != "assistant" {
 			continue
 		}
-		for to < len(r.all) && r.all[to].role == "assistant" {
-			to++
+		for from > 0 && r.all[from-1].role == "assistant" {
+			from--
 		}
-		edited = to < len(r.all) && r.restore(from, to) || edited
+		r.restore(from, to)
 	}
-	if !edited {
+	if len(r.done) == 0 {
 		return body, nil
 	}
 	var messages []byte
@@ -47,8 +48,12 @@ func (Dialect) Recall(body []byte, find func(id string) *dialect.Hidden) ([]byte
 type recaller struct {
 	find  func(id string) *dialect.Hidden
 	all   []*entry
-	there map[string]bool // the ids of the calls that are in the request
+	there map[named]bool           // the calls that are in the request
+	done  map[*dialect.Hidden]bool // what is put back
 }
+
+// named is what tells calls apart: an id alone may be another's.
+type named struct{ id, name string }
 
 // entry is a message of the request.
 type entry struct {
@@ -78,7 +83,7 @@ func (r *recaller) add(raw []byte) {
 		}
 		m.blocks = append(m.blocks, b)
 		if id := callID(b); id != "" {
-			r.there[id] = true
+			r.there[named{id, dialect.Text(dialect.Member(b, "name"))}] = true
 		}
 	}
 }
@@ -92,18 +97,23 @@ func callID(b []byte) string {
 
 // restore puts back what is hidden of the assistant's messages from, up to the
 // client's answer to.
-func (r *recaller) restore(from, to int) bool {
+func (r *recaller) restore(from, to int) {
 	answer := r.all[to]
 	h := r.known(answer)
 	if h == nil || answer.role != "user" || answer.content[0] != '[' {
-		return false
+		return
 	}
 	last := &h.Steps[len(h.Steps)-1]
-	at, block, mark := r.begins(r.all[from:to], h, last)
-	if at < 0 {
-		return false
+	places := r.begins(r.all[from:to], h, last)
+	if len(places) == 0 {
+		return
 	}
-	at += from
+	r.done[h] = true
+	at, block := from+places[0].at, places[0].block
+	blocks := make([][]byte, len(places))
+	for i, p := range places {
+		blocks[i] = r.all[from+p.at].blocks[p.block]
+	}
 	begun := r.all[at]
 	begun.becomes = nil
 	if block > 0 { // what is not of this exchange stays
@@ -114,19 +124,16 @@ func (r *recaller) restore(from, to int) bool {
 	for _, m := range r.all[at+1 : to] {
 		m.becomes = nil
 	}
-	for i := range h.Steps {
-		s := &h.Steps[i]
-		if s == last {
-			begun.becomes = append(begun.becomes, message("assistant", marked(s.Said.Raw, mark)))
-			break
+	for i, turn := range woven(h, blocks) {
+		begun.becomes = append(begun.becomes, message("assistant", dialect.Array(turn...)))
+		if s := &h.Steps[i]; s != last {
+			begun.becomes = append(begun.becomes, message("user", dialect.Array(results(s.Results)...)))
 		}
-		begun.becomes = append(begun.becomes, message("assistant", s.Said.Raw), message("user", dialect.Array(results(s.Results)...)))
 	}
 	if len(last.Results) > 0 {
 		content := slices.Concat([]byte{'['}, bytes.Join(results(last.Results), []byte{','}), []byte{','}, answer.content[1:])
 		answer.becomes = [][]byte{dialect.Replace(answer.raw, answer.content, content)}
 	}
-	return true
 }
 
 // known is what is hidden of the calls that the client answers, unless it is there.
@@ -140,12 +147,12 @@ func (r *recaller) known(answer *entry) *dialect.Hidden {
 			continue
 		}
 		h := r.find(id)
-		if h == nil || len(h.Steps) == 0 {
+		if h == nil || len(h.Steps) == 0 || r.done[h] {
 			continue
 		}
 		for i := range h.Steps {
 			for _, c := range h.Steps[i].Said.Mine {
-				if r.there[c.ID] {
+				if r.there[named{c.ID, c.Name}] {
 					return nil
 				}
 			}
@@ -155,49 +162,54 @@ func (r *recaller) known(answer *entry) *dialect.Hidden {
 	return nil
 }
 
-// begins finds the block with which the client begins to repeat the exchange in the
-// assistant's messages, -1 if it does not. mark is the last cache breakpoint from there.
-// Clients may leave out blocks or change them, and messages before may have been the
-// assistant's, too: it goes back from the calls for as long as blocks are known.
-func (r *recaller) begins(run []*entry, h *dialect.Hidden, last *dialect.Step) (at, block int, mark []byte) {
-	calls := map[string]bool{}
-	for _, c := range last.Said.Others {
-		calls[c.ID] = true
+// place is where a block of the request stands.
+type place struct{ at, block int }
+
+// begins lists the blocks of the assistant's messages from which on the client repeats the
+// exchange; none if it does not, or has changed one of its calls. Clients may leave out
+// blocks or change them, and messages before may have been the assistant's, too: it goes
+// back from the calls for as long as blocks are known.
+func (r *recaller) begins(run []*entry, h *dialect.Hidden, last *dialect.Step) []place {
+	calls := map[string]*llm.ToolCall{}
+	for i := range last.Said.Others {
+		calls[last.Said.Others[i].ID] = &last.Said.Others[i]
 	}
-	shown := visible(h)
-	type place struct{ at, block int }
 	var places []place
 	end := -1
 	for i, m := range run {
 		for j, b := range m.blocks {
-			if blankText(b) { // not among what is put back
+			if blankText(b) { // the API makes them, but does not take them
 				continue
 			}
-			if calls[callID(b)] {
+			if c := calls[callID(b)]; c != nil {
+				if !dialect.SameCall(c, dialect.Text(dialect.Member(b, "name")), dialect.Member(b, "input")) {
+					return nil
+				}
 				end = len(places)
 			}
 			places = append(places, place{i, j})
 		}
 	}
 	if end < 0 {
-		return -1, 0, nil
+		return nil
+	}
+	var shown []string
+	for _, p := range pastOf(h) {
+		if !p.hidden {
+			shown = append(shown, sign(p.raw))
+		}
+	}
+	if len(places) <= len(shown) {
+		return places
 	}
 	of := func(p place) []byte { return run[p.at].blocks[p.block] }
-	begin := 0
-	if len(places) > len(shown) {
-		begin = end
-		for n := lastIndex(shown, sign(of(places[end]))); n >= 0 && begin > 0; {
-			if n = lastIndex(shown[:n], sign(of(places[begin-1]))); n >= 0 {
-				begin--
-			}
+	begin := end
+	for n := lastIndex(shown, sign(of(places[end]))); n >= 0 && begin > 0; {
+		if n = lastIndex(shown[:n], sign(of(places[begin-1]))); n >= 0 {
+			begin--
 		}
 	}
-	for _, p := range places[begin:] {
-		if c := dialect.Member(of(p), "cache_control"); len(c) > 0 && c[0] == '{' {
-			mark = c
-		}
-	}
-	return places[begin].at, places[begin].block, mark
+	return places[begin:]
 }
 
 func blankText(b []byte) bool {
@@ -213,26 +225,6 @@ func lastIndex(list []string, s string) int {
 	return -1
 }
 
-// visible are the signs of the blocks that the client has seen of the exchange.
-func visible(h *dialect.Hidden) (signs []string) {
-	for i := range h.Steps {
-		mine := map[string]bool{}
-		for _, c := range h.Steps[i].Said.Mine {
-			mine[c.ID] = true
-		}
-		for parts := dialect.PartsOf(h.Steps[i].Said.Raw); ; {
-			_, b, ok := parts.Next()
-			if !ok {
-				break
-			}
-			if id := callID(b); id == "" || !mine[id] {
-				signs = append(signs, sign(b))
-			}
-		}
-	}
-	return signs
-}
-
 // sign tells blocks apart: by what clients cannot change.
 func sign(b []byte) string {
 	kind := dialect.Text(dialect.Member(b, "type"))
@@ -242,27 +234,4 @@ func sign(b []byte) string {
 		}
 	}
 	return kind
-}
-
-// marked sets the client's cache breakpoint to the last block that may have one.
-func marked(raw, mark []byte) []byte {
-	if mark == nil {
-		return raw
-	}
-	var last []byte
-	for parts := dialect.PartsOf(raw); ; {
-		_, b, ok := parts.Next()
-		if !ok {
-			break
-		}
-		switch dialect.Text(dialect.Member(b, "type")) {
-		case "thinking", "redacted_thinking":
-		default:
-			last = b
-		}
-	}
-	if last == nil {
-		return raw
-	}
-	return dialect.Replace(raw, last, dialect.SetMember(last, "cache_control", mark))
 }

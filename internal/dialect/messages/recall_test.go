@@ -63,7 +63,7 @@ func TestRecall(t *testing.T) {
 		answer{id: "msg_b", blocks: []string{hello, own("o4")}, stop: "tool_use"}, answer{id: "msg_c", blocks: []string{redacted, theirs("t3")}, stop: "tool_use"})
 	again := hide(t, answer{id: "msg_a", blocks: []string{hello, hello, own("o5"), theirs("t5"), plan}, stop: "tool_use"})
 	restored := turnOf("assistant", hello, hello, own("o5"), theirs("t5"), plan)
-	const ask = `{"role":"user","content":"x"}`
+	const ask, trimmed = `{"role":"user","content":"x"}`, `{"type":"text","text":"trimmed"}`
 	whole := []string{turnOf("assistant", plan, hello, own("o1"), theirs("t1"), own("o2"), theirs("t2")), turnOf("user", ours("o1"), ours("o2"), result("t1"), result("t2"))}
 	long := []string{
 		turnOf("assistant", plan, own("o3")), turnOf("user", ours("o3")), turnOf("assistant", hello, own("o4")), turnOf("user", ours("o4")),
@@ -82,7 +82,44 @@ func TestRecall(t *testing.T) {
 			[]string{ask, turnOf("assistant", seen...), answers, turnOf("assistant", plan, hello, redacted, theirs("t3")), turnOf("user", result("t3")), turnOf("assistant", cited), ask},
 			slices.Concat([]string{ask}, whole, long, []string{turnOf("assistant", cited), ask}),
 		},
-		{"thoughts left out, text changed", []string{ask, turnOf("assistant", `{"type":"text","text":"trimmed"}`, theirs("t1"), theirs("t2")), answers}, slices.Concat([]string{ask}, whole)},
+		{"thoughts left out", []string{ask, turnOf("assistant", hello, theirs("t1"), theirs("t2")), answers}, slices.Concat([]string{ask}, whole)},
+		{
+			"text changed",
+			[]string{ask, turnOf("assistant", trimmed, theirs("t1"), theirs("t2")), answers},
+			[]string{ask, turnOf("assistant", plan, trimmed, own("o1"), theirs("t1"), own("o2"), theirs("t2")), whole[1]},
+		},
+		{
+			"text of a turn before changed",
+			[]string{ask, turnOf("assistant", plan, trimmed, redacted, theirs("t3")), turnOf("user", result("t3"))},
+			[]string{ask, long[0], long[1], turnOf("assistant", trimmed, own("o4")), long[3], long[4], long[5]},
+		},
+		{
+			"text left out, another put in",
+			[]string{ask, turnOf("assistant", redacted, novel, theirs("t3"), cited), turnOf("user", result("t3"))},
+			[]string{ask, long[0], long[1], turnOf("assistant", own("o4")), long[3], turnOf("assistant", redacted, novel, theirs("t3"), cited), long[5]},
+		},
+		{
+			"thoughts changed",
+			[]string{ask, turnOf("assistant", `{"type":"thinking","thinking":"","signature":""}`, hello, theirs("t1"), theirs("t2")), answers},
+			[]string{ask, turnOf("assistant", `{"type":"thinking","thinking":"","signature":""}`, hello, own("o1"), theirs("t1"), own("o2"), theirs("t2")), whole[1]},
+		},
+		{
+			"one call gone",
+			[]string{ask, turnOf("assistant", plan, theirs("t2")), turnOf("user", result("t2"))},
+			[]string{ask, turnOf("assistant", plan, own("o1"), own("o2"), theirs("t2")), turnOf("user", ours("o1"), ours("o2"), result("t2"))},
+		},
+		{
+			"the id twice",
+			[]string{ask, turnOf("assistant", seen...), answers, turnOf("assistant", seen...), answers},
+			slices.Concat([]string{ask, turnOf("assistant", seen...), answers}, whole),
+		},
+		{"arguments changed", []string{ask, turnOf("assistant", plan, strings.Replace(theirs("t1"), "ls", "rm", 1), theirs("t2")), answers}, nil},
+		{"the id of another call", []string{ask, turnOf("assistant", plan, strings.Replace(theirs("t1"), "bash", "dash", 1), theirs("t2")), answers}, nil},
+		{
+			"a hidden call's id is the client's too",
+			[]string{ask, turnOf("assistant", theirs("o5")), turnOf("user", result("o5")), turnOf("assistant", hello, hello, theirs("t5")), turnOf("user", result("t5"))},
+			[]string{ask, turnOf("assistant", theirs("o5")), turnOf("user", result("o5")), restored, turnOf("user", ours("o5"), result("t5"))},
+		},
 		{"one message for each block", []string{ask, turnOf("assistant", plan), turnOf("assistant", hello), turnOf("assistant", theirs("t1"), theirs("t2")), answers}, slices.Concat([]string{ask}, whole)},
 		{
 			"what was said before",
@@ -164,9 +201,10 @@ func TestMixedTurnRoundTrip(t *testing.T) {
 	back := fmt.Sprintf(`{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":%s},%s]}`, content, turnOf("user", result("t1")))
 	got, err := messages.New().Recall([]byte(back), finder(&dialect.Hidden{Steps: c.steps}))
 	want := strings.Replace(string(third), ours("o2"), ours("o2")+","+result("t1"), 1)
-	if err != nil || string(got) != want {
-		t.Errorf("%s\nwant\n%s", got, want)
+	if err != nil {
+		t.Fatal(err)
 	}
+	same(t, "request", parsed(t, want), parsed(t, string(got)))
 }
 
 func FuzzRecall(f *testing.F) {

@@ -13,6 +13,7 @@ import (
 
 type observer struct {
 	turn   llm.Turn
+	items  items
 	next   int64 // the sequence number of the event to come
 	closed bool  // the last event ended with its blank line
 }
@@ -45,8 +46,22 @@ func (o *observer) event(e wire.Event) dialect.Kind {
 	case "response.created":
 		_, _ = o.member(e.Data) // what can be read of a malformed event is read
 		return dialect.Preamble
-	case "response.queued", "response.in_progress", "response.output_item.added", "response.content_part.added",
-		"response.reasoning_summary_part.added",
+	case "response.output_item.added":
+		o.items.item(e.Data, false)
+		return dialect.Preamble
+	case "response.output_item.done":
+		o.items.item(e.Data, true)
+		return dialect.Content
+	case "response.function_call_arguments.delta", "response.custom_tool_call_input.delta", "response.mcp_call_arguments.delta",
+		"response.code_interpreter_call_code.delta":
+		o.items.argue(e.Data)
+		return dialect.Content
+	case "response.reasoning_summary_text.delta", "response.reasoning_text.delta":
+		if o.items.gather.Reasons() {
+			o.items.reason(e.Data)
+		}
+		return dialect.Content
+	case "response.queued", "response.in_progress", "response.content_part.added", "response.reasoning_summary_part.added",
 		"keepalive", "response.keep_alive", "codex.rate_limits":
 		return dialect.Preamble
 	case "response.completed", "response.incomplete":
@@ -97,6 +112,7 @@ func (o *observer) member(data []byte) (failed bool, err error) {
 // in a response's place.
 func (o *observer) response(data []byte) (failed bool, err error) {
 	var status, reason string
+	var output []byte
 	err = dialect.Walk(data, func(name, value []byte, _ int) error {
 		switch string(name) {
 		case "id":
@@ -107,6 +123,10 @@ func (o *observer) response(data []byte) (failed bool, err error) {
 			status = dialect.Text(value)
 		case "incomplete_details":
 			reason = gjson.GetBytes(value, "reason").Str
+		case "service_tier":
+			o.turn.Tier = dialect.Word(value)
+		case "output":
+			output = value
 		case "usage":
 			if u, ok := dialect.OpenAIUsage(value, "input_tokens", "output_tokens"); ok {
 				o.turn.Usage, o.turn.Reported = u, true
@@ -118,6 +138,7 @@ func (o *observer) response(data []byte) (failed bool, err error) {
 		}
 		return nil
 	})
+	o.items.all(output)
 	switch {
 	case status == "failed":
 		failed, o.turn.Stop = true, status
@@ -130,7 +151,12 @@ func (o *observer) response(data []byte) (failed bool, err error) {
 }
 
 // Turn is what is known so far.
-func (o *observer) Turn() llm.Turn { return o.turn }
+func (o *observer) Turn() llm.Turn {
+	t := o.turn
+	t.Searches = o.items.searches
+	o.items.gather.Tell(&t)
+	return t
+}
 
 // Break is the API's error event, numbered after the last event seen.
 func (o *observer) Break(f *fault.Error) wire.Event {

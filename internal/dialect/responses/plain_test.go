@@ -17,6 +17,14 @@ func plainly(body []byte) (t llm.Turn) {
 		top[name.Raw] = v // with escapes: names that have any are read by nobody
 		return true
 	})
+	t.Tier = dialecttest.Word(top[`"service_tier"`])
+	if output := top[`"output"`]; output.IsArray() {
+		for _, item := range output.Array() {
+			if item.IsObject() && item.Get("type").Str == "web_search_call" && item.Get("status").Str == "completed" {
+				t.Searches++
+			}
+		}
+	}
 	t.ID, t.Model = top[`"id"`].Str, top[`"model"`].Str
 	if u := top[`"usage"`]; u.IsObject() {
 		t.Usage, t.Reported = dialecttest.OpenAIUsage(u, "input_tokens", "output_tokens"), true

@@ -59,11 +59,13 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	incomplete := seen("max_output_tokens", true)
 	incomplete.Usage, incomplete.Reported = llm.Usage{Input: 1000, Output: 50}, true
+	called := turn("completed")
+	called.Calls = []llm.ToolCall{{ID: "call_1", Name: "f", Size: 2}}
 	dialecttest.Run(t, dialecttest.Suite{
 		Dialect: responses.New(),
 		Streams: []dialecttest.Stream{
 			{File: "text.sse", Kinds: "PPPPCCCCCE", Turn: turn("completed")},
-			{File: "tools.sse", Kinds: "PPPPPCCPCCCE", Turn: turn("completed")},
+			{File: "tools.sse", Kinds: "PPPPPCCPCCCE", Turn: called},
 			{File: "incomplete.sse", Kinds: "PPPPCE", Turn: incomplete},
 			{File: "keepalive.sse", Kinds: "PPPPPPPCE", Turn: seen("completed", true)},
 			{File: "refusal.sse", Kinds: "PPPCE", Turn: turn("completed")},
