@@ -188,6 +188,9 @@ func readVendor(f *vendorFile) (*vendor, error) {
 
 func readModel(f *modelFile) (*model, error) {
 	m := &model{id: f.ID, names: f.Names}
+	if f.From != "" || f.Hours != "" || f.Weekdays {
+		return nil, errors.New("the first price holds always: what changes it comes then")
+	}
 	for _, s := range append([]spanFile{f.spanFile}, f.Then...) {
 		read, err := readSpan(&s)
 		if err != nil {

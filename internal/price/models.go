@@ -40,11 +40,9 @@ func (l *List) Models() []Model {
 			if o := l.override(query{model: m.id}, m.id); o != nil {
 				e.tariffs = o.over(e.tariffs)
 			}
-			now, _ := e.rates("", 0, at)
-			if now == nil {
-				continue
+			if now := e.tariff(at); now != nil {
+				out = append(out, now.model(v.id, m))
 			}
-			out = append(out, now.model(v.id, m))
 		}
 	}
 	return out

@@ -83,44 +83,42 @@ func (l *List) Charge(family verdict.Family, provider, asked string, turn int, t
 	main := l.entry(q)
 	if len(t.Iterations) == 0 {
 		charge := ledger.Charge{Turn: turn, Model: main.model, Usage: t.Usage, Version: l.version}
-		main.price(&charge, t.Tier, t.Searches)
+		main.price(&charge, t.Tier, main.now())
+		charge.Picos = plus(charge.Picos, main.searches(t.Searches, main.now()))
 		return []ledger.Charge{charge}
 	}
-	charges := make([]ledger.Charge, len(t.Iterations))
-	searches := t.Searches // are the turn's: the first part by its model pays them
+	charges, pays := make([]ledger.Charge, len(t.Iterations)), -1
 	for i := range t.Iterations {
-		it := &t.Iterations[i]
-		e, mine := main, it.Model == "" || it.Model == q.model
-		if !mine {
+		it, e := &t.Iterations[i], main
+		if it.Model != "" && it.Model != q.model {
 			e = l.entry(query{family: family, provider: provider, model: it.Model})
+		} else if pays < 0 {
+			pays = i
 		}
 		charges[i] = ledger.Charge{Turn: turn, Kind: it.Kind, Model: e.model, Usage: it.Usage, Version: l.version}
-		if !mine {
-			e.price(&charges[i], t.Tier, 0)
-			continue
-		}
-		e.price(&charges[i], t.Tier, searches)
-		searches = 0
+		e.price(&charges[i], t.Tier, e.now())
 	}
+	// Searches are the whole turn's: the first part by its own model pays for them.
+	paid := &charges[max(pays, 0)]
+	paid.Picos = plus(paid.Picos, main.searches(t.Searches, main.now()))
 	return charges
 }
 
-// price fills in what the charge's usage costs, and how much of it has no known price.
-func (e *entry) price(c *ledger.Charge, word string, searches int64) {
-	var at int64
-	if len(e.tariffs) > 1 { // they take turns
-		at = time.Now().Unix()
+// now is the time, to those for whom it makes a difference: asking is half of the work.
+func (e *entry) now() int64 {
+	if len(e.tariffs) < 2 {
+		return 0
 	}
-	e.priceAt(c, word, searches, at)
+	return time.Now().Unix()
 }
 
-func (e *entry) priceAt(c *ledger.Charge, word string, searches, at int64) {
+// price fills in what the charge's usage costs, and how much of it has no known price.
+func (e *entry) price(c *ledger.Charge, word string, at int64) {
 	input, output := max(c.Usage.Input, 0), max(c.Usage.Output, 0)
 	read, written := max(c.Usage.CacheRead, 0), max(c.Usage.CacheWrite, 0)
 	writtenLong := min(max(c.Usage.CacheWriteLong, 0), written)
-	whole := plus(plus(input, read), written)
 
-	now, r := e.rates(word, whole, at)
+	r := e.rates(word, plus(plus(input, read), written), at)
 	var total sum
 	for _, part := range [...]struct{ n, price int64 }{
 		{input, r.input}, {output, r.output}, {read, r.read}, {written - writtenLong, r.write}, {writtenLong, r.writeLong},
@@ -131,22 +129,35 @@ func (e *entry) priceAt(c *ledger.Charge, word string, searches, at int64) {
 		}
 		total.add(part.n, part.price)
 	}
-	if now != nil && now.search > 0 {
-		total.add(max(searches, 0), now.search)
-	}
 	c.Picos = total.picos()
 }
 
-// rates are the prices of a token at a time, in a tier, in a request with so much input.
-func (e *entry) rates(word string, input, at int64) (*tariff, rates) {
-	var now *tariff
-	for i := range e.tariffs {
+// searches is what so many cost.
+func (e *entry) searches(n, at int64) int64 {
+	now := e.tariff(at)
+	if n <= 0 || now == nil || now.search < 0 {
+		return 0
+	}
+	var total sum
+	total.add(n, now.search)
+	return total.picos()
+}
+
+// tariff is the one that holds, or nil.
+func (e *entry) tariff(at int64) *tariff {
+	for i := len(e.tariffs) - 1; i >= 0; i-- {
 		if e.tariffs[i].holds(at) {
-			now = &e.tariffs[i]
+			return &e.tariffs[i]
 		}
 	}
+	return nil
+}
+
+// rates are the prices of a token at a time, in a tier, in a request with so much input.
+func (e *entry) rates(word string, input, at int64) rates {
+	now := e.tariff(at)
 	if now == nil {
-		return nil, nothing()
+		return nothing()
 	}
 	t, long := now.tier(word), now.above > 0 && input > now.above
 	if e.free && (t == nil || long && t.long.input < 0) {
@@ -154,15 +165,16 @@ func (e *entry) rates(word string, input, at int64) (*tariff, rates) {
 	}
 	switch {
 	case t == nil:
-		return now, nothing()
+		return nothing()
 	case long:
-		return now, t.long
+		return t.long
 	}
-	return now, t.short
+	return t.short
 }
 
 // tier is nil for one that has no known price: it is there because it costs something else.
 func (t *tariff) tier(word string) *tariffTier {
+	word = strings.ToLower(word)
 	switch word {
 	case "", "default", "standard", "auto", "on_demand":
 		return &t.tiers[0]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +75,7 @@ func TestChargeOfATurn(t *testing.T) {
 		{name: "batch is half", q: anthropic("claude-opus-5"), turn: llm.Turn{Tier: "batch", Usage: llm.Usage{Input: 3, Output: 1, CacheRead: 2, CacheWrite: 2, CacheWriteLong: 1}}, picos: 3*2_500_000 + 12_500_000 + 2*250_000 + 3_125_000 + 5_000_000},
 		{name: "priority is a commitment", q: anthropic("claude-opus-5"), turn: llm.Turn{Tier: "priority", Usage: llm.Usage{Input: 3, Output: 1, CacheRead: 4}}, unpriced: 8},
 		{name: "fast", q: anthropic("claude-opus-5-5"), turn: llm.Turn{Tier: "fast", Usage: llm.Usage{Input: 1, Output: 1, CacheRead: 1, CacheWrite: 2, CacheWriteLong: 1}}, picos: 8_000_000 + 40_000_000 + 400_000 + 10_000_000 + 16_000_000},
+		{name: "in capitals", q: at("gemini", "gemini-2.5-flash"), turn: llm.Turn{Tier: "FLEX", Usage: llm.Usage{Input: 2}}, picos: 300_000},
 		{name: "default", q: openai("gpt-5"), turn: llm.Turn{Tier: "default", Usage: llm.Usage{Input: 1}}, picos: 1_250_000},
 		{name: "flex is half", q: openai("gpt-5-2025-08-07"), turn: llm.Turn{Tier: "flex", Usage: llm.Usage{Input: 2, Output: 1, CacheRead: 2}}, picos: 1_250_000 + 5_000_000 + 125_000},
 		{name: "priority", q: openai("gpt-5-mini"), turn: llm.Turn{Tier: "priority", Usage: llm.Usage{Input: 2, Output: 1, CacheRead: 2}}, picos: 2*450_000 + 3_600_000 + 2*45_000},
@@ -155,6 +157,42 @@ func TestIterationsEachByTheirOwnModel(t *testing.T) {
 	}
 }
 
+func TestSearchesArePaidOnce(t *testing.T) {
+	l := list(t)
+	turn := llm.Turn{Model: "claude-opus-5", Reported: true, Searches: 5, Iterations: []llm.Iteration{
+		{Kind: "a", Model: "claude-99", Usage: llm.Usage{Input: 1}},
+		{Kind: "b", Model: "claude-haiku-4-5", Usage: llm.Usage{Input: 1}},
+	}}
+	got := l.Charge(verdict.Anthropic, "anthropic", "claude-opus-5", 0, &turn)
+	if got[0].Picos != 5*usd/100 || got[0].Unpriced != 1 || got[1].Picos != 1_000_000 {
+		t.Errorf("no part by the turn's model: %+v", got)
+	}
+	turn.Searches = math.MaxInt64
+	if got = l.Charge(verdict.Anthropic, "anthropic", "claude-opus-5", 0, &turn); got[0].Picos != math.MaxInt64 {
+		t.Errorf("%d", got[0].Picos)
+	}
+	turn.Searches = -1
+	if got = l.Charge(verdict.Anthropic, "anthropic", "claude-opus-5", 0, &turn); got[0].Picos != 0 {
+		t.Errorf("%d", got[0].Picos)
+	}
+}
+
+func TestListIsSharedByMany(t *testing.T) {
+	l := list(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 2000 {
+				turn := llm.Turn{Model: "gpt-5", Reported: true, Usage: llm.Usage{Input: 1}}
+				if c := l.Charge(verdict.OpenAI, "openai", fmt.Sprintf("%d-%d", i, j), 0, &turn); c[0].Picos != 1_250_000 {
+					t.Errorf("%+v", c[0])
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestPricesThatChangeWithTime(t *testing.T) {
 	l := list(t)
 	tests := []struct {
@@ -181,7 +219,7 @@ func TestPricesThatChangeWithTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := ledger.Charge{Usage: llm.Usage{Input: 1}}
-		l.entry(at("deepseek", tt.model)).priceAt(&c, "", 0, when.Unix())
+		l.entry(at("deepseek", tt.model)).price(&c, "", when.Unix())
 		if c.Picos != tt.picos {
 			t.Errorf("%s at %s: %d, want %d", tt.model, tt.at, c.Picos, tt.picos)
 		}
@@ -224,6 +262,11 @@ func TestKnownNamesAreBounded(t *testing.T) {
 	c = l.Charge(verdict.OpenAI, "openai", huge, 0, &llm.Turn{Model: "gpt-5", Reported: true, Usage: llm.Usage{Input: 1}})
 	if c[0].Picos != 1_250_000 {
 		t.Errorf("%+v", c[0].Picos)
+	}
+	for q := range l.known {
+		if len(q.asked) > longest {
+			t.Errorf("a name of %d bytes is remembered", len(q.asked))
+		}
 	}
 }
 

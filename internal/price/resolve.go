@@ -117,7 +117,7 @@ func (b *book) inRegion(home *vendor, name, asked string) string {
 	}
 	name = noVersion(noRegion(name))
 	asked = asked[strings.LastIndexByte(asked, '/')+1:]
-	if rest, ok := strings.CutPrefix(asked, global); ok && !b.fromBedrock(name) {
+	if rest, ok := strings.CutPrefix(asked, global); ok {
 		if maker, _, dot := strings.Cut(rest, "."); dot && home.get(global+maker+"."+name) != nil {
 			return global + maker + "." + name
 		}
@@ -170,7 +170,7 @@ func noSnapshot(name string) (string, bool) {
 		return rest, true
 	}
 	for _, form := range []string{"-20dddddd", "-20dd-dd-dd"} {
-		if cut := len(name) - len(form); cut > 0 && matches(name[cut:], form) {
+		if cut := len(name) - len(form); cut >= 0 && matches(name[cut:], form) {
 			return name[:cut], true
 		}
 	}
