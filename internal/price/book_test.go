@@ -43,7 +43,8 @@ func TestGapsInAList(t *testing.T) {
 			},
 		},
 		{
-			"nothing to be in proportion to", `"input":"0","output":"20","cache_write":"3"`, []Override{{Model: "m", Input: "2"}},
+			"nothing to be in proportion to", `"input":"0","output":"20","cache_write":"3"`,
+			[]Override{{Model: "m", Input: "2"}},
 			Model{Prices: Prices{"2", "20", "2", "2", ""}, Tiers: []Tier{{"flex", Prices{"2", "10", "2", "1", ""}, nil}}},
 		},
 	}
