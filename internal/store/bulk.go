@@ -72,6 +72,10 @@ func (i *inserter) exec(ctx context.Context, st statement, args []driver.NamedVa
 	for j := range args {
 		args[j].Ordinal = j + 1
 	}
+	bounds := ctx
+	if i.engine.Alone {
+		bounds = context.WithoutCancel(ctx) // a local file answers by itself; to watch ctx costs more than the statement
+	}
 	err = i.conn.Raw(func(c any) error {
 		prepared := i.prepared[st]
 		if prepared == nil {
@@ -80,7 +84,7 @@ func (i *inserter) exec(ctx context.Context, st statement, args []driver.NamedVa
 			}
 			i.prepared[st] = prepared
 		}
-		result, err := prepared.ExecContext(ctx, args)
+		result, err := prepared.ExecContext(bounds, args)
 		if err == nil {
 			changed, err = result.RowsAffected()
 		}

@@ -25,6 +25,10 @@ type Engine struct {
 	// transaction ends.
 	Share string
 
+	// Shred makes what the connection deletes from now on unreadable, Unshred ends that; ""
+	// where the database can do no such thing.
+	Shred, Unshred string
+
 	Migrations fs.FS
 	Dialect    goose.Dialect
 	Locker     lock.SessionLocker // of migrations; nil if nobody else can be there

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -53,6 +54,7 @@ func BenchmarkWrite(b *testing.B) {
 	defer s.Close()
 	at := time.Now()
 	var used, took time.Duration
+	var each []time.Duration
 	list := make([]*ledger.Exchange, batch)
 	for b.Loop() {
 		b.StopTimer()
@@ -65,10 +67,15 @@ func BenchmarkWrite(b *testing.B) {
 		if err := s.Write(b.Context(), nil, list); err != nil {
 			b.Fatal(err)
 		}
-		used += cpu() - begin
+		one := cpu() - begin
+		used += one
+		each = append(each, one)
 		took += time.Since(start)
 	}
 	b.ReportMetric(float64(used.Nanoseconds())/float64(b.N*batch), "cpu-ns/exchange")
 	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N*batch), "ns/exchange")
+	slices.Sort(each)
+	b.ReportMetric(float64(each[len(each)/2].Nanoseconds())/batch, "median-cpu-ns/exchange")
+	b.ReportMetric(float64(each[len(each)/10].Nanoseconds())/batch, "p10-cpu-ns/exchange")
 	b.ReportMetric(0, "ns/op")
 }

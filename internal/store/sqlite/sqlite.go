@@ -57,6 +57,7 @@ func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
 	}
 	return store.Open(ctx, &store.Engine{
 		Place: f.path, Rows: rowsAtOnce, Alone: true,
+		Shred: "PRAGMA secure_delete = ON", Unshred: "PRAGMA secure_delete = OFF",
 		Migrations: tables, Dialect: goose.DialectSQLite3,
 		Open: f.open, Explain: f.explain, Retry: func(error) bool { return false },
 	}, o.Options)
@@ -106,7 +107,7 @@ func (f *file) connect(ctx context.Context) (*store.Database, error) {
 	db := &store.Database{Gone: f.gone, Check: func() error { return f.same(about) }}
 	if db.Write, err = dial(f.path, "page_size("+strconv.Itoa(pageSize)+")", "journal_mode(WAL)", "synchronous(NORMAL)",
 		"cache_size(-"+strconv.Itoa(writerCache)+")", "wal_autocheckpoint("+strconv.Itoa(checkpoint)+")",
-		"journal_size_limit("+strconv.Itoa(mostLog)+")", "secure_delete(ON)"); err != nil {
+		"journal_size_limit("+strconv.Itoa(mostLog)+")"); err != nil {
 		return nil, err
 	}
 	db.Write.SetMaxOpenConns(1)

@@ -242,9 +242,9 @@ CREATE TABLE usage_hours (
 
 CREATE UNIQUE INDEX sessions_name ON sessions (caller, name);
 CREATE INDEX sessions_last ON sessions (last);
-CREATE INDEX interceptions_kind ON interceptions (kind, id);
-CREATE INDEX interceptions_session ON interceptions (session, id) WHERE session <> 0;
-CREATE INDEX interceptions_thread ON interceptions (thread, id) WHERE parent <> 0;
+CREATE INDEX interceptions_kind ON interceptions (kind);
+CREATE INDEX interceptions_session ON interceptions (session) WHERE session <> 0;
+CREATE INDEX interceptions_thread ON interceptions (thread) WHERE parent <> 0;
 CREATE INDEX interceptions_open ON interceptions (instance) WHERE ended = 0;
 CREATE INDEX usage_hours_kind ON usage_hours (kind, hour);
 

@@ -1,0 +1,264 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// Keep is how long what is kept; 0 is for ever. What belongs to an interception goes with
+// it at the latest, but for its part of the usage by the hour.
+type Keep struct {
+	Records   time.Duration // interceptions with all that belongs to them, and sessions
+	Prompts   time.Duration
+	Arguments time.Duration
+	Reasoning time.Duration
+	Usage     time.Duration // by the hour
+}
+
+// Pruned is how many rows were too old.
+type Pruned struct{ Interceptions, Prompts, Arguments, Thoughts, Sessions, Hours int64 }
+
+const (
+	// pruneAtOnce are deleted in one transaction, so that writes do not wait for long.
+	pruneAtOnce = 500
+	forgetOnce  = 200
+)
+
+// below are the tables of what belongs to interceptions.
+func below() []string {
+	return []string{"attempts", "turns", "iterations", "tool_calls", "call_arguments", "prompts", "thoughts", "decisions"}
+}
+
+// Prune deletes what is older than it is to be kept. It gives way to writes, and may be
+// broken off at any time.
+func (s *Store) Prune(ctx context.Context, now time.Time, keep Keep) (Pruned, error) {
+	var p Pruned
+	until := func(d time.Duration) int64 { return KeyAt(micros(now.Add(-d))) }
+	for _, one := range []struct {
+		keep    time.Duration
+		table   string
+		deleted *int64
+	}{
+		{keep.Records, "interceptions", &p.Interceptions},
+		{keep.Prompts, "prompts", &p.Prompts},
+		{keep.Arguments, "call_arguments", &p.Arguments},
+		{keep.Reasoning, "thoughts", &p.Thoughts},
+	} {
+		if one.keep <= 0 {
+			continue
+		}
+		column := "interception"
+		if one.table == "interceptions" {
+			column = "id"
+		}
+		if err := s.prune(ctx, one.table, column, until(one.keep), one.deleted); err != nil {
+			return p, err
+		}
+	}
+	if keep.Usage > 0 {
+		if err := s.prune(ctx, "usage_hours", "hour", micros(now.Add(-keep.Usage))/hour*hour, &p.Hours); err != nil {
+			return p, err
+		}
+	}
+	if p.Interceptions > 0 {
+		if err := s.pruneSessions(ctx, micros(now.Add(-keep.Records))-staleness, &p.Sessions); err != nil {
+			return p, err
+		}
+	}
+	if p.Interceptions > 0 || p.Hours > 0 {
+		return p, s.pruneKinds(ctx)
+	}
+	return p, nil
+}
+
+// deleting runs f in a transaction, in which what is deleted is made unreadable where the
+// database can do that.
+func (s *Store) deleting(ctx context.Context, f func(tx *sql.Tx) error) error {
+	return s.do(ctx, func() error {
+		if s.engine.Shred != "" {
+			if _, err := s.w.conn.ExecContext(ctx, s.engine.Shred); err != nil {
+				return err
+			}
+			defer s.w.conn.ExecContext(context.WithoutCancel(ctx), s.engine.Unshred) //nolint:errcheck // to go on shredding does no harm
+		}
+		return s.w.transaction(ctx, f)
+	})
+}
+
+// repeat deletes as long as there is something to delete.
+func (s *Store) repeat(ctx context.Context, sum *int64, f func(*sql.Tx) (int64, error)) error {
+	for {
+		n := int64(0)
+		err := s.deleting(ctx, func(tx *sql.Tx) (err error) {
+			n, err = f(tx)
+			return err
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+		*sum += n
+	}
+}
+
+// prune deletes the rows of a table below a bound, the lowest first.
+func (s *Store) prune(ctx context.Context, table, column string, until int64, sum *int64) error {
+	return s.repeat(ctx, sum, func(tx *sql.Tx) (int64, error) {
+		end := until
+		var last int64
+		err := tx.QueryRowContext(ctx, s.engine.text("SELECT "+column+" FROM "+table+" WHERE "+column+" < ? ORDER BY "+column+" LIMIT 1 OFFSET ?"),
+			until, pruneAtOnce-1).Scan(&last)
+		switch {
+		case err == nil:
+			end = last + 1
+		case !errors.Is(err, sql.ErrNoRows):
+			return 0, err
+		}
+		if table == "interceptions" {
+			if err := s.deleteBelow(ctx, tx, " < ?", []any{end}); err != nil {
+				return 0, err
+			}
+		}
+		return s.delete(ctx, tx, table+" WHERE "+column+" < ?", end)
+	})
+}
+
+// deleteBelow deletes what belongs to the interceptions that a condition is true of.
+func (s *Store) deleteBelow(ctx context.Context, tx *sql.Tx, which string, args []any) error {
+	const refs = "refs WHERE (ref, interception) IN (SELECT call, interception FROM tool_calls WHERE interception"
+	if _, err := s.delete(ctx, tx, refs+which+")", args...); err != nil {
+		return err
+	}
+	const answers = "refs WHERE (ref, interception) IN (SELECT message, interception FROM turns WHERE interception"
+	if _, err := s.delete(ctx, tx, answers+which+")", args...); err != nil {
+		return err
+	}
+	for _, table := range below() {
+		if _, err := s.delete(ctx, tx, table+" WHERE interception"+which, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) delete(ctx context.Context, tx *sql.Tx, what string, args ...any) (int64, error) {
+	result, err := tx.ExecContext(ctx, s.engine.text("DELETE FROM "+what), args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (s *Store) pruneSessions(ctx context.Context, until int64, sum *int64) error {
+	return s.repeat(ctx, sum, func(tx *sql.Tx) (int64, error) {
+		return s.delete(ctx, tx, `sessions WHERE id IN (SELECT s.id FROM sessions s WHERE s.last < ?
+AND NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.session = s.id AND i.session <> 0) LIMIT ?)`, until, pruneAtOnce)
+	})
+}
+
+const unusedKinds = `interception_kinds WHERE NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.kind = interception_kinds.id)
+AND NOT EXISTS (SELECT 1 FROM usage_hours u WHERE u.kind = interception_kinds.id)`
+
+// pruneKinds deletes the kinds that nothing is of any more.
+func (s *Store) pruneKinds(ctx context.Context) error {
+	return s.deleting(ctx, func(tx *sql.Tx) error {
+		var unused int64
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM "+unusedKinds).Scan(&unused); err != nil || unused == 0 {
+			return err
+		}
+		if err := s.outdate(ctx, tx); err != nil {
+			return err
+		}
+		_, err := s.delete(ctx, tx, unusedKinds)
+		return err
+	})
+}
+
+// outdate tells every writer, once it may go on, that what it remembers is out of date.
+func (s *Store) outdate(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, "UPDATE state SET epoch = epoch + 1")
+	return err
+}
+
+// Forgotten is how much a caller had left.
+type Forgotten struct{ Interceptions, Sessions, Hours int64 }
+
+const (
+	hisKinds = "(SELECT id FROM interception_kinds WHERE caller = ?)"
+	// hisHints are what is left of his own credentials, unless somebody else has the same.
+	hisHints = `attempt_kinds WHERE hint IN (SELECT hint FROM interception_kinds WHERE caller = ? AND credential = 'byok')
+AND hint NOT IN (SELECT hint FROM interception_kinds WHERE caller <> ?)`
+)
+
+// Forget deletes everything of a caller: interceptions, sessions, usage and the name.
+// What is not written yet is not forgotten.
+func (s *Store) Forget(ctx context.Context, caller string) (Forgotten, error) {
+	var f Forgotten
+	caller = plain(caller)
+	for done := false; !done; {
+		err := s.repeat(ctx, &f.Interceptions, func(tx *sql.Tx) (int64, error) { return s.forgetSome(ctx, tx, caller) })
+		if err != nil {
+			return f, err
+		}
+		if done, err = s.forgetRest(ctx, caller, &f); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// forgetSome deletes some of a caller's interceptions.
+func (s *Store) forgetSome(ctx context.Context, tx *sql.Tx, caller string) (int64, error) {
+	rows, err := tx.QueryContext(ctx, s.engine.text("SELECT id FROM interceptions WHERE kind IN "+hisKinds+" LIMIT ?"), caller, forgetOnce)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close() //nolint:errcheck // Err says it
+	var keys []any
+	for rows.Next() {
+		var key int64
+		if err := rows.Scan(&key); err != nil {
+			return 0, err
+		}
+		keys = append(keys, key)
+	}
+	if err := rows.Err(); err != nil || len(keys) == 0 {
+		return 0, err
+	}
+	which := " IN " + in(len(keys))
+	if err := s.deleteBelow(ctx, tx, which, keys); err != nil {
+		return 0, err
+	}
+	return s.delete(ctx, tx, "interceptions WHERE id"+which, keys...)
+}
+
+// forgetRest deletes what is left of a caller who has no interceptions. It is not done if
+// there are some again.
+func (s *Store) forgetRest(ctx context.Context, caller string, f *Forgotten) (done bool, err error) {
+	err = s.deleting(ctx, func(tx *sql.Tx) error {
+		done = false
+		if err := s.outdate(ctx, tx); err != nil {
+			return err
+		}
+		var left int64
+		if err := tx.QueryRowContext(ctx, s.engine.text("SELECT count(*) FROM interceptions WHERE kind IN "+hisKinds), caller).Scan(&left); err != nil || left > 0 {
+			return err
+		}
+		hours, err := s.delete(ctx, tx, "usage_hours WHERE kind IN "+hisKinds, caller)
+		if err != nil {
+			return err
+		}
+		sessions, err := s.delete(ctx, tx, "sessions WHERE caller = ?", caller)
+		if err != nil {
+			return err
+		}
+		if _, err := s.delete(ctx, tx, hisHints, caller, caller); err != nil {
+			return err
+		}
+		_, err = s.delete(ctx, tx, "interception_kinds WHERE caller = ?", caller)
+		done, f.Hours, f.Sessions = true, hours, sessions
+		return err
+	})
+	return done && err == nil, err
+}
