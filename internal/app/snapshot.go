@@ -177,8 +177,9 @@ func (a *App) warnFixed(old, next *config.Config) {
 		{"admin", old.Admin, next.Admin},
 		{"data_dir", old.DataDir, next.DataDir},
 		{"log.format", string(old.Log.Format), string(next.Log.Format)},
+		{"store", old.Store.Source, next.Store.Source},
 	} {
-		if s.was != s.is {
+		if s.was != s.is || s.setting == "store" && !old.Store.URL.Equal(next.Store.URL) {
 			a.log.LogAttrs(context.Background(), slog.LevelWarn, "setting changes at a restart only",
 				slog.String("setting", s.setting), slog.String("running", s.was), slog.String("configured", s.is))
 		}

@@ -22,6 +22,15 @@ import (
 type tools struct {
 	room    atomic.Pointer[mcp.Room]
 	leaving sync.WaitGroup // rooms that are in force no more
+	once    sync.Once
+	time    context.Context    //nolint:containedctx // what the leaving rooms have until close's ends
+	hurry   context.CancelFunc // ends it
+}
+
+// patience is how long rooms may take to leave.
+func (t *tools) patience() (context.Context, context.CancelFunc) {
+	t.once.Do(func() { t.time, t.hurry = context.WithCancel(context.Background()) })
+	return t.time, t.hurry
 }
 
 // Of implements gateway.Tools.
@@ -38,13 +47,17 @@ func (t *tools) furnish(o mcp.Options) {
 	before := t.room.Load()
 	t.room.Store(mcp.New(o, before))
 	if before != nil {
-		t.leaving.Go(func() { before.Close(context.Background()) }) // every call has its time
+		ctx, _ := t.patience() // every call has its time
+		t.leaving.Go(func() { before.Close(ctx) })
 	}
 }
 
 // close ends all sessions, and whatever still runs in them when ctx ends. Nobody calls
 // any more by then.
 func (t *tools) close(ctx context.Context) {
+	_, hurry := t.patience()
+	defer hurry()
+	defer context.AfterFunc(ctx, hurry)()
 	if room := t.room.Load(); room != nil {
 		room.Close(ctx)
 	}
