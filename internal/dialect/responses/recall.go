@@ -31,10 +31,12 @@ type item struct {
 	raw      []byte
 	kind     string
 	id       string
+	name     string // of the tool that it calls
 	call     string // the id of the call that it makes or answers
 	answer   bool   // it answers a call
 	said     bool   // it is of the model's
 	taken    bool   // it is part of an exchange that is put back
+	as       int    // which of those that were seen
 }
 
 func itemOf(raw []byte) item {
@@ -50,6 +52,8 @@ func itemOf(raw []byte) item {
 			it.kind = dialect.Text(value)
 		case "id":
 			it.id = dialect.Text(value)
+		case "name":
+			it.name = dialect.Text(value)
 		case "call_id":
 			it.call = dialect.Text(value)
 		case "approval_request_id":
@@ -73,7 +77,7 @@ func itemOf(raw []byte) item {
 
 // Recall puts back what the client has not seen; see dialect.Recaller. The client
 // names an exchange by the id of its answer, by a call that it answers or by an item
-// that it repeats.
+// that it repeats. What it repeats stays as it is.
 func (Dialect) Recall(body []byte, find func(id string) *dialect.Hidden) ([]byte, error) {
 	space, object := split(body)
 	if !dialect.Whole(object) {
@@ -81,32 +85,41 @@ func (Dialect) Recall(body []byte, find func(id string) *dialect.Hidden) ([]byte
 	}
 	r := readRequest(object)
 	var edits []edit
+	var kept *dialect.Hidden // the provider has it
 	if id := dialect.Text(r.previous); id != "" {
 		if h := find(id); h != nil && len(h.Steps) > 0 {
+			kept = h
 			if last := h.Steps[len(h.Steps)-1].Said.ID; last != "" && last != id {
 				at := cap(object) - cap(r.previous)
 				edits = append(edits, edit{at, at + len(r.previous), dialect.Quote(last)})
 			}
 		}
 	}
-	edits = append(edits, recallInput(object, &r, find)...)
+	items := itemsOf(object, r.input)
+	edits = append(edits, recallItems(items, kept, find)...)
+	if kept != nil {
+		edits = append(edits, settle(object, &r, items, newPast(kept))...)
+	}
 	if len(edits) == 0 {
 		return body, nil
 	}
 	return slices.Concat(space, apply(object, edits)), nil
 }
 
-func recallInput(object []byte, r *request, find func(id string) *dialect.Hidden) (edits []edit) {
-	if len(r.input) == 0 || r.input[0] != '[' {
+func itemsOf(object, input []byte) (items []item) {
+	if len(input) == 0 || input[0] != '[' {
 		return nil
 	}
-	var items []item
-	for _, raw := range elements(r.input) {
+	for _, raw := range elements(input) {
 		it := itemOf(raw)
 		it.from = cap(object) - cap(raw)
 		it.to = it.from + len(raw)
 		items = append(items, it)
 	}
+	return items
+}
+
+func recallItems(items []item, kept *dialect.Hidden, find func(id string) *dialect.Hidden) (edits []edit) {
 	seen := map[*dialect.Hidden]bool{}
 	for i := range items {
 		for _, id := range []string{items[i].call, items[i].id} {
@@ -115,156 +128,29 @@ func recallInput(object []byte, r *request, find func(id string) *dialect.Hidden
 			}
 			if h := find(id); h != nil && len(h.Steps) > 0 && !seen[h] {
 				seen[h] = true
-				edits = append(edits, restore(items, newPast(h), dialect.Says(r.previous))...)
+				edits = append(edits, newPast(h).restore(items, h == kept)...)
 			}
 		}
 	}
 	return edits
 }
 
-// past is an exchange with all that the client has not seen of it.
-type past struct {
-	seen   []item   // what the client was shown, in order
-	whole  [][]byte // all of it, with the results of the gateway's tools
-	mine   map[string]bool
-	others []string // the calls that wait for the client
-	last   [][]byte // the results that belong to the last turn
-}
-
-func newPast(h *dialect.Hidden) *past {
-	p := &past{mine: map[string]bool{}}
-	for i := range h.Steps {
-		s := &h.Steps[i]
-		for _, c := range s.Said.Mine {
-			p.mine[c.ID] = true
-		}
-		for _, c := range s.Said.Others {
-			p.others = append(p.others, c.ID)
-		}
-		for _, raw := range elements(s.Said.Raw) {
-			p.whole = append(p.whole, raw)
-			if it := itemOf(raw); it.call == "" || !p.mine[it.call] {
-				p.seen = append(p.seen, it)
-			}
-		}
-		p.last = outputs(s)
-		p.whole = append(p.whole, p.last...)
+// settle answers the calls of an exchange that the provider has and in which nothing waits
+// for the client: the model has made them when it was asked for no more, or was cut off.
+func settle(object []byte, r *request, items []item, p *past) []edit {
+	if len(p.others) > 0 || len(p.last) == 0 || len(r.input) == 0 || p.there(items) {
+		return nil
 	}
-	return p
-}
-
-// restore puts an exchange in the place of what the client repeats of it. Where the
-// provider has it, only the results of its last turn are missing.
-func restore(items []item, p *past, kept bool) []edit {
-	answered := map[string]int{}
-	for i, it := range slices.Backward(items) {
-		switch {
-		case it.call != "" && p.mine[it.call]:
-			return nil // it is there already
-		case it.answer:
-			answered[it.call] = i
-		}
-	}
-	first := len(items) // the first answer to a call of its last turn
-	for _, id := range p.others {
-		i, ok := answered[id]
-		if !ok {
-			return nil // a call without an answer is refused: what is there is left alone
-		}
-		first = min(first, i)
-	}
-	if !p.match(items) {
-		if !kept || first == len(items) || len(p.last) == 0 {
-			return nil
-		}
-		var with []byte
-		for _, o := range p.last {
-			with = append(append(with, o...), ',')
-		}
-		return []edit{{items[first].from, items[first].from, with}}
-	}
-	return p.replace(items)
-}
-
-func (p *past) replace(items []item) (edits []edit) {
-	for i := range items {
-		if !items[i].taken || items[i].raw == nil {
-			continue
-		}
-		items[i].raw = nil // another exchange's turn is another's
-		if edits == nil {
-			array := dialect.Array(p.whole...)
-			edits = append(edits, edit{items[i].from, items[i].to, array[1 : len(array)-1]})
-			continue
-		}
-		edits = append(edits, edit{items[i-1].to, items[i].to, nil}) // with the comma before it
-	}
-	return edits
-}
-
-// match takes the items that repeat the exchange, and says whether there are any. One
-// of them is known by its call, or by its id and what it says: not every provider's ids
-// are unique. What stands beside it needs only the one or the other, as clients that
-// leave nothing with the provider send no ids.
-func (p *past) match(items []item) bool {
-	used := make([]bool, len(p.seen))
-	lo, hi := p.pair(items, used, 0, len(items), func(it, v *item) bool {
-		return it.call != "" && it.call == v.call || it.id != "" && it.id == v.id && (it.kind == "item_reference" || it.like(v))
-	})
-	if hi < lo {
-		return false
-	}
-	for lo > 0 && items[lo-1].said {
-		lo--
-	}
-	for hi+1 < len(items) && items[hi+1].said {
-		hi++
-	}
-	p.pair(items, used, lo, hi+1, func(it, v *item) bool {
-		return it.id != "" && it.id == v.id || (it.id == "" || v.id == "") && it.like(v)
-	})
-	return true
-}
-
-// pair takes the items within bounds that are the same as one seen, and returns where
-// the first and the last of them are.
-func (p *past) pair(items []item, used []bool, from, to int, same func(it, v *item) bool) (lo, hi int) {
-	lo, hi = to, from-1
-	for i := from; i < to; i++ {
-		for k := range p.seen {
-			if !used[k] && !items[i].taken && items[i].said && same(&items[i], &p.seen[k]) {
-				items[i].taken, used[k] = true, true
-				lo, hi = min(lo, i), i
-			}
-		}
-	}
-	return lo, hi
-}
-
-// like says that two items say the same.
-func (it *item) like(v *item) bool {
+	array := dialect.Array(p.last...)
+	at := cap(object) - cap(r.input)
 	switch {
-	case it.kind != v.kind:
-		return false
-	case it.kind == "reasoning":
-		sealed := dialect.Text(dialect.Member(it.raw, "encrypted_content"))
-		return sealed == dialect.Text(dialect.Member(v.raw, "encrypted_content")) && (sealed != "" || it.id == v.id)
-	case it.kind == "message":
-		return words(it.raw) == words(v.raw)
+	case r.input[0] == '[' && len(items) == 0:
+		return []edit{{at, at + len(r.input), array}}
+	case r.input[0] == '[':
+		array[len(array)-1] = ','
+		return []edit{{items[0].from, items[0].from, array[1:]}}
+	case r.input[0] == '"':
+		return []edit{{at, at + len(r.input), dialect.Append(array, asked(r.input))}}
 	}
-	return false
-}
-
-// words is the text of a message.
-func words(raw []byte) string {
-	content := dialect.Member(raw, "content")
-	if len(content) > 0 && content[0] == '"' {
-		return dialect.Text(content)
-	}
-	var b strings.Builder
-	for _, part := range elements(content) {
-		b.WriteString(dialect.Text(dialect.Member(part, "text")))
-		b.WriteString(dialect.Text(dialect.Member(part, "refusal")))
-	}
-	return b.String()
+	return nil
 }

@@ -48,11 +48,14 @@ func TestRecall(t *testing.T) {
 	const user, user2 = `{"role":"user","content":"hi"}`, `{"role":"user","content":"and?"}`
 	rs1, c1, m2, c3, c4, ct5 := reasoning("rs_1"), call("1", "kb_x"), message("msg_2", "a <b>"), call("3", "kb_y"), call("4", "shell"), custom("5")
 	mixed := func() *dialect.Hidden { return hidden(step(rs1, c1), step(m2, c3, c4, ct5)) }
-	whole := strings.Join([]string{rs1, c1, ours("1"), m2, c3, c4, ct5, ours("3")}, ",")
+	woven := func(items ...string) string { return strings.Join(items, ",") }
+	whole := woven(rs1, c1, ours("1"), m2, c3, c4, ct5, ours("3"))
+	silent := woven(rs1, c1, ours("1"), c3, c4, ct5, ours("3"))
 	r4, r5 := result("4", "done"), `{"type":"custom_tool_call_output","call_id":"call_5","output":"ok"}`
 	plain := func() *dialect.Hidden {
 		h := hidden(step(reasoning("rs_7"), call("7", "kb_x")), step(message("msg_8", "so")))
 		h.Shown = "resp_7a"
+		h.Steps[1].Said.ID = "resp_7b"
 		h.Steps[0].Said.Refs, h.Steps[1].Said.Refs = []string{"rs_7"}, []string{"msg_8"}
 		return h
 	}
@@ -64,10 +67,10 @@ func TestRecall(t *testing.T) {
 		body, want string // "": as it is
 	}{
 		"all of it repeated":   {in(user, rs1, m2, c4, ct5, r4, r5), in(user, whole, r4, r5)},
-		"without ids":          {in(user, without(rs1), without(m2), without(c4), without(ct5), r4, r5), in(user, whole, r4, r5)},
-		"a message in short":   {in(user, `{"role":"assistant","content":"a <b>"}`, c4, ct5, r4, r5), in(user, whole, r4, r5)},
-		"only the calls":       {in(user, c4, r4, ct5, r5, user2), in(user, whole, r4, r5, user2)},
-		"by reference":         {in(user, `{"type":"item_reference","id":"rs_1"}`, `{"type":"item_reference","id":"fc_4"}`, `{"type":"item_reference","id":"ct_5"}`, r4, r5), in(user, whole, r4, r5)},
+		"without ids":          {in(user, without(rs1), without(m2), without(c4), without(ct5), r4, r5), in(user, woven(rs1, c1, ours("1"), without(m2), c3, without(c4), without(ct5), ours("3")), r4, r5)},
+		"a message in short":   {in(user, `{"role":"assistant","content":"a <b>"}`, c4, ct5, r4, r5), in(user, woven(rs1, c1, ours("1"), `{"role":"assistant","content":"a <b>"}`, c3, c4, ct5, ours("3")), r4, r5)},
+		"only the calls":       {in(user, c4, r4, ct5, r5, user2), in(user, silent, r4, r5, user2)},
+		"by reference":         {in(user, `{"type":"item_reference","id":"rs_1"}`, `{"type":"item_reference","id":"fc_4"}`, `{"type":"item_reference","id":"ct_5"}`, r4, r5), in(user, woven(`{"type":"item_reference","id":"rs_1"}`, c1, ours("1"), c3, `{"type":"item_reference","id":"fc_4"}`, `{"type":"item_reference","id":"ct_5"}`, ours("3")), r4, r5)},
 		"further back":         {in(user, rs1, m2, c4, ct5, r4, r5, m2, user2, reasoning("rs_9")), in(user, whole, r4, r5, m2, user2, reasoning("rs_9"))},
 		"a call not answered":  {body: in(user, rs1, m2, c4, ct5, r4)},
 		"there already":        {body: in(user, whole, r4, r5)},
@@ -79,18 +82,23 @@ func TestRecall(t *testing.T) {
 		"behind its last turn": {`{"previous_response_id":"resp_1b","input":[` + user + `, ` + r5 + `,` + r4 + `]}`, `{"previous_response_id":"resp_1b","input":[` + user + `, ` + ours("3") + `,` + r5 + `,` + r4 + `]}`},
 		"repeated behind another": {
 			`{"previous_response_id":"resp_7a","input":[` + user + `,` + c4 + `,` + ct5 + `,` + r4 + `,` + r5 + `]}`,
-			`{"previous_response_id":"resp_1b","input":[` + user + `,` + whole + `,` + r4 + `,` + r5 + `]}`,
+			`{"previous_response_id":"resp_7b","input":[` + user + `,` + silent + `,` + r4 + `,` + r5 + `]}`,
 		},
-		"an answer without calls": {`{ "previous_response_id" : "resp_7a","input":"go on"}`, `{ "previous_response_id" : "resp_1b","input":"go on"}`},
+		"an answer without calls": {`{ "previous_response_id" : "resp_7a","input":"go on"}`, `{ "previous_response_id" : "resp_7b","input":"go on"}`},
+		"the calls of another":    {body: `{"previous_response_id":"resp_9","input":[` + r4 + `,` + r5 + `]}`},
+		"arguments changed":       {body: in(user, rs1, m2, strings.Replace(c4, `{\"q\":\"4\"}`, `{\"q\":\"5\"}`, 1), ct5, r4, r5)},
+		"the id of another call":  {body: in(user, rs1, m2, c4, strings.Replace(ct5, "<patch>", "<batch>", 1), r4, r5)},
+		"arguments spelled anew":  {in(user, strings.Replace(c4, `{\"q\":\"4\"}`, `{ \"q\":\"\\u0034\"}`, 1), ct5, r4, r5), in(user, strings.Replace(silent, `{\"q\":\"4\"}`, `{ \"q\":\"\\u0034\"}`, 1), r4, r5)},
+		"repeated twice":          {in(user, c4, ct5, r4, r5, user2, c4, ct5, r4, r5), in(user, c4, ct5, r4, r5, user2, silent, r4, r5)},
 		"its items repeated":      {in(user, reasoning("rs_7"), message("msg_8", "so"), user2), in(user, whole7, user2)},
-		"its items by reference":  {in(user, `{"type":"item_reference","id":"rs_7"}`, `{"type":"item_reference","id":"msg_8"}`, user2), in(user, whole7, user2)},
+		"its items by reference":  {in(user, `{"type":"item_reference","id":"rs_7"}`, `{"type":"item_reference","id":"msg_8"}`, user2), in(user, woven(`{"type":"item_reference","id":"rs_7"}`, call("7", "kb_x"), ours("7"), `{"type":"item_reference","id":"msg_8"}`), user2)},
 		"an id twice":             {in(message("msg_8", "old"), user, reasoning("rs_7"), message("msg_8", "so"), user2), in(message("msg_8", "old"), user, whole7, user2)},
 		"an id of another's":      {body: in(user, message("msg_8", "other"), user2)},
-		"a message trimmed":       {in(user, message("msg_2", "a"), c4, ct5, r4, r5), in(user, whole, r4, r5)},
-		"its end without an id":   {in(user, reasoning("rs_7"), without(message("msg_8", "so")), user2), in(user, whole7, user2)},
+		"a message changed":       {in(user, message("msg_2", "***"), c4, ct5, r4, r5), in(user, strings.Replace(whole, "a <b>", "***", 1), r4, r5)},
+		"its end without an id":   {in(user, reasoning("rs_7"), without(message("msg_8", "so")), user2), in(user, woven(reasoning("rs_7"), call("7", "kb_x"), ours("7"), without(message("msg_8", "so"))), user2)},
 		"both": {
 			in(user, reasoning("rs_7"), message("msg_8", "so"), user2, c4, ct5, r4, r5),
-			in(user, whole7, user2, whole, r4, r5),
+			in(user, whole7, user2, silent, r4, r5),
 		},
 		"one right behind the other": {
 			in(user, reasoning("rs_7"), message("msg_8", "so"), m2, c4, ct5, r4, r5),
@@ -124,9 +132,12 @@ func TestRecallOddities(t *testing.T) {
 	}{
 		"an approval":        {hidden(asks), `{"input":[` + approval + `,` + yes + `]}`, `{"input":[` + c1 + `,` + approval + `,` + ours("1") + `,` + yes + `]}`},
 		"an approval, kept":  {hidden(asks), `{"previous_response_id":"resp_1a","input":[` + yes + `]}`, `{"previous_response_id":"resp_1a","input":[` + ours("1") + `,` + yes + `]}`},
+		"cut off, a list":    {hidden(final), `{"previous_response_id":"resp_1a","input":[ ` + again + `]}`, `{"previous_response_id":"resp_1a","input":[ ` + ours("1") + `,` + again + `]}`},
+		"cut off, no list":   {hidden(step(), final), `{"previous_response_id":"resp_1a","input":"so?"}`, `{"previous_response_id":"resp_1b","input":[` + ours("1") + `,{"type":"message","role":"user","content":"so?"}]}`},
+		"cut off, nothing":   {hidden(final), `{"previous_response_id":"resp_1a","input":[]}`, `{"previous_response_id":"resp_1a","input":[` + ours("1") + `]}`},
 		"nobody waited for":  {hidden(final), `{"previous_response_id":"x","input":[` + again + `]}`, `{"previous_response_id":"x","input":[` + again + `]}`},
-		"the same words":     {hidden(step(again, c1, message("msg_2", "again"), call("2", "f"))), `{"input":[` + without(again) + `,` + without(again) + `,` + call("2", "f") + `,` + result("2", "") + `]}`, `{"input":[` + again + `,` + c1 + `,` + message("msg_2", "again") + `,` + call("2", "f") + `,` + ours("1") + `,` + result("2", "") + `]}`},
-		"another's the same": {hidden(step(again, c1, call("2", "f"))), `{"input":[` + message("msg_0", "again") + `,` + call("2", "f") + `,` + result("2", "") + `]}`, `{"input":[` + message("msg_0", "again") + `,` + again + `,` + c1 + `,` + call("2", "f") + `,` + ours("1") + `,` + result("2", "") + `]}`},
+		"the same words":     {hidden(step(again, c1, message("msg_2", "again"), call("2", "f"))), `{"input":[` + without(again) + `,` + without(again) + `,` + call("2", "f") + `,` + result("2", "") + `]}`, `{"input":[` + without(again) + `,` + c1 + `,` + without(again) + `,` + call("2", "f") + `,` + ours("1") + `,` + result("2", "") + `]}`},
+		"another's the same": {hidden(step(again, c1, call("2", "f"))), `{"input":[` + message("msg_0", "again") + `,` + call("2", "f") + `,` + result("2", "") + `]}`, `{"input":[` + message("msg_0", "again") + `,` + c1 + `,` + call("2", "f") + `,` + ours("1") + `,` + result("2", "") + `]}`},
 	}
 	for name, tt := range tests {
 		got, err := responses.New().Recall([]byte(tt.body), exchanges(tt.hidden))

@@ -146,8 +146,7 @@ func (Dialect) FollowUp(body []byte, s dialect.Step, final bool) ([]byte, error)
 	case len(r.input) > 0 && r.input[0] == '[':
 		input = dialect.Append(r.input, append(elements(s.Said.Raw), more...)...)
 	case len(r.input) > 0 && r.input[0] == '"':
-		user := slices.Concat([]byte(`{"type":"message","role":"user","content":`), r.input, []byte("}"))
-		input = dialect.Array(slices.Concat([][]byte{user}, elements(s.Said.Raw), more)...)
+		input = dialect.Array(slices.Concat([][]byte{asked(r.input)}, elements(s.Said.Raw), more)...)
 	default:
 		input = dialect.Array(append(elements(s.Said.Raw), more...)...)
 	}
@@ -176,6 +175,11 @@ func freed(choice []byte, calls []llm.ToolCall) []byte {
 		return auto
 	}
 	return nil
+}
+
+// asked is the item that an input stands for that is a text.
+func asked(text []byte) []byte {
+	return slices.Concat([]byte(`{"type":"message","role":"user","content":`), text, []byte("}"))
 }
 
 func elements(array []byte) (all [][]byte) {
