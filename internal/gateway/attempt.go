@@ -222,6 +222,9 @@ func (x *exchange) open(ctx context.Context, resp *http.Response, l *keypool.Lea
 		f.observer = dialect.Opaque(x.dialect).Observe()
 	}
 	f.reader = wire.NewReader(f.framing, f)
+	if x.out.splice != nil {
+		f.reader.KeepWhole()
+	}
 	edited := f.streamed() || x.out.splice != nil && f.framing != wire.Opaque // pings are an edit, too
 	rewrite := upstream.Rewrite{Pooled: !x.byok(), Edited: edited}
 	if rewrite.Pooled {

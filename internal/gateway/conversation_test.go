@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"keybridge/internal/ledger"
 	"keybridge/internal/llm"
@@ -211,5 +212,142 @@ func TestSpaceBeforeBodies(t *testing.T) {
 				t.Errorf("%s: turn %d was asked %q", path, i, sent.Body)
 			}
 		}
+	}
+}
+
+// A model that was asked for no more calls calls a central tool and one of the client's:
+// the one is answered as not run.
+func TestCallsAfterTheLastTurnAreAnswered(t *testing.T) {
+	turn := func(i int) string { return messageTurn("tool_use", toolUse(fmt.Sprint("toolu_", i), "clock")) }
+	r := blocking(t, &tools{}, turn(0), turn(1), turn(2), turn(3), messageTurn("tool_use", toolUse("toolu_A", "clock"), toolUse("toolu_B", "edit")), messageTurn("end_turn"))
+	r.ask("/v1/messages", messageAsk)
+	r.ask("/v1/messages", `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[`+toolUse("toolu_B", "edit")+
+		`]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_B","content":"ok"}]}]}`)
+	const refused = `{"type":"tool_result","tool_use_id":"toolu_A","content":[{"type":"text","text":"Not run: `
+	if !strings.Contains(r.last(), toolUse("toolu_A", "clock")) || !strings.Contains(r.last(), refused) {
+		t.Errorf("the client's next request went out as %s", r.last())
+	}
+	item := func(i int) string {
+		return responseTurn(fmt.Sprint("resp_", i), "completed", functionCall(fmt.Sprint("call_", i), "clock"))
+	}
+	r = blocking(t, &tools{}, item(0), item(1), item(2), item(3), item(4), responseTurn("resp_5", "completed"))
+	r.ask("/v1/responses", responseAsk)
+	r.ask("/v1/responses", `{"model":"m","tool_choice":"none","previous_response_id":"resp_0","input":"go on"}`)
+	const front = `{"model":"m","tool_choice":"none","previous_response_id":"resp_4","input":[{"type":"function_call_output","call_id":"call_4","output":"Error: Not run: `
+	if !strings.HasPrefix(r.last(), front) || !strings.HasSuffix(r.last(), `,{"type":"message","role":"user","content":"go on"}]}`) {
+		t.Errorf("the client's next request went out as %s", r.last())
+	}
+}
+
+// responseEvents is a response of one item as a stream.
+func responseEvents(id, status, item string) []string {
+	event := func(n int, kind, rest string) string {
+		return fmt.Sprintf("event: %s\ndata: {\"type\":%q,\"sequence_number\":%d%s}\n\n", kind, kind, n, rest)
+	}
+	return []string{
+		event(0, "response.created", `,"response":{"id":"`+id+`","object":"response","status":"in_progress","output":[]}`),
+		event(1, "response.output_item.added", `,"output_index":0,"item":`+item),
+		event(2, "response.output_item.done", `,"output_index":0,"item":`+item),
+		event(3, "response."+status, `,"response":`+responseTurn(id, status, item)),
+	}
+}
+
+// The provider knows an answer of several turns by the id of the last one, also if that
+// was cut short.
+func TestAnswerIsGoneOnFrom(t *testing.T) {
+	const text = `{"type":"message","id":"msg_2","role":"assistant","content":[{"type":"output_text","text":"It is"}]}`
+	for name, c := range map[string]struct{ status, item, want string }{
+		"whole":                {"completed", text, `{"model":"m","previous_response_id":"resp_2","input":"go on"`},
+		"cut short":            {"incomplete", text, `{"model":"m","previous_response_id":"resp_2","input":"go on"`},
+		"cut short in a call":  {"incomplete", functionCall("call_B", "clock"), `{"model":"m","previous_response_id":"resp_2","input":[{"type":"function_call_output","call_id":"call_B","output":"Error: Not run: `},
+		"a call of the client": {"completed", functionCall("call_B", "edit"), `{"model":"m","previous_response_id":"resp_2","input":"go on"`},
+	} {
+		for _, streaming := range []bool{true, false} {
+			r := newRig(t, setup{tools: &tools{}, upstream: func(w http.ResponseWriter, _ *http.Request, _ string, n int) {
+				id, status, item := "resp_1", "completed", functionCall("call_A", "clock")
+				if n > 0 {
+					id, status, item = "resp_2", c.status, c.item
+				}
+				if streaming {
+					sse(w, responseEvents(id, status, item)...)
+				} else {
+					jsonAnswer(w, http.StatusOK, responseTurn(id, status, item))
+				}
+			}})
+			got := r.ask("/v1/responses", fmt.Sprintf(`{"model":"m","input":"hi","stream":%t}`, streaming))
+			shown, other := "resp_2", "resp_1"
+			if streaming { // it has begun with the first turn's
+				shown, other = other, shown
+			}
+			if !strings.Contains(got.Body, shown) || strings.Contains(got.Body, other) {
+				t.Errorf("%s, streaming %t: the client is shown %s", name, streaming, got.Body)
+			}
+			r.ask("/v1/responses", `{"model":"m","previous_response_id":"`+shown+`","input":"go on"}`)
+			if body := r.seen()[2].Body; !strings.HasPrefix(body, c.want) {
+				t.Errorf("%s, streaming %t: the next request went out as %s", name, streaming, body)
+			}
+		}
+	}
+}
+
+const messageEnd = "event: message_delta\ndata: " + `{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":1}}` + "\n\n" + messageStop
+
+func blockEvents(block string) string {
+	return "event: content_block_start\ndata: " + `{"type":"content_block_start","index":0,"content_block":` + block + "}\n\n" +
+		"event: content_block_stop\ndata: " + `{"type":"content_block_stop","index":0}` + "\n\n"
+}
+
+// An upstream that stays open behind the end of its stream delays neither the tools nor
+// the end of the answer.
+func TestUpstreamStaysOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, setup{tools: &tools{}, upstream: func(w http.ResponseWriter, q *http.Request, _ string, n int) {
+			if n == 0 {
+				sse(w, messageStart, blockEvents(toolUse("toolu_A", "clock")), messageEnd)
+			} else {
+				sse(w, messageStart, blockEvents(messageText("noon")), messageEnd)
+			}
+			send(w)
+			<-q.Context().Done()
+		}})
+		start := time.Now()
+		got := r.post("/v1/messages", messagesRequest)
+		e := r.ended()
+		diff(t, "time", 2*time.Second, time.Since(start))
+		diff(t, "status", ledger.Completed, e.Status)
+		diff(t, "turns", 2, len(r.seen()))
+		if !strings.HasSuffix(got.Body, messageStop) || got.Err != nil {
+			t.Errorf("got %q, %v", got.Body, got.Err)
+		}
+		r.pool("anthropic", "failover_attempts 1/2 call_attempts 2/2 failovers 0 transitions 0")
+	})
+}
+
+// A large answer is joined like any other. One beyond all bounds goes by if it is the
+// first, and else ends the exchange: what was said before it would be lost.
+func TestLargeAnswers(t *testing.T) {
+	large := messageText(strings.Repeat("x", 9<<20))
+	r := blocking(t, &tools{}, messageTurn("tool_use", large, toolUse("toolu_A", "clock")), messageTurn("end_turn", messageText("LAST")))
+	got := r.ask("/v1/messages", messageAsk)
+	if len(r.seen()) != 2 || strings.Contains(got.Body, "clock") || len(got.Body) < 9<<20 || !strings.Contains(got.Body, "LAST") {
+		t.Errorf("first: %d turns, %d bytes: %.200s", len(r.seen()), len(got.Body), got.Body)
+	}
+	r = blocking(t, &tools{}, messageTurn("tool_use", messageText("FIRST"), toolUse("toolu_A", "clock")), messageTurn("end_turn", large))
+	got = r.ask("/v1/messages", messageAsk)
+	if len(got.Body) < 9<<20 || !strings.Contains(got.Body, "FIRST") || !strings.HasSuffix(got.Body, `"usage":{"input_tokens":2,"output_tokens":2}}`) {
+		t.Errorf("second: %d bytes: %.200s", len(got.Body), got.Body)
+	}
+	huge := messageText(strings.Repeat("x", 33<<20))
+	r = blocking(t, &tools{}, messageTurn("end_turn", huge))
+	if got = r.ask("/v1/messages", messageAsk); got.Body != messageTurn("end_turn", huge) {
+		t.Errorf("huge: %d, %d bytes", got.Status, len(got.Body))
+	}
+	r = blocking(t, &tools{}, messageTurn("tool_use", messageText("FIRST"), toolUse("toolu_A", "clock")), messageTurn("end_turn", huge))
+	got = r.post("/v1/messages", messageAsk)
+	diff(t, "status", http.StatusBadGateway, got.Status)
+	diff(t, "retry", "false", got.Header.Get("X-Should-Retry"))
+	diff(t, "status", ledger.Failed, r.ended().Status)
+	if len(r.seen()) != 2 || !strings.Contains(got.Body, "too large") {
+		t.Errorf("huge: %d turns, %.300s", len(r.seen()), got.Body)
 	}
 }

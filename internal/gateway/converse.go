@@ -55,7 +55,9 @@ func (x *exchange) converse(pool *keypool.Pool, want keypool.Want) {
 // relay gives the rest of a committed answer to the client.
 func (x *exchange) relay() *fault.Error {
 	f := x.flow
+	stop := func() bool { return false }
 	defer func() {
+		stop()
 		f.reader.Release()
 		turn := f.observer.Turn()
 		x.turned(f)
@@ -65,7 +67,11 @@ func (x *exchange) relay() *fault.Error {
 		}
 	}()
 	err := f.cut
-	for err == nil {
+	for ended := false; err == nil; {
+		if f.done && !ended && f.streamed() {
+			ended = true
+			stop = x.leave(f)
+		}
 		var ev wire.Event
 		if ev, err = f.reader.Next(); err == nil {
 			f.see(ev.Raw)
@@ -81,6 +87,15 @@ func (x *exchange) relay() *fault.Error {
 		return nil
 	}
 	return cutOff(f, err)
+}
+
+// leave bounds how long an upstream may hold a stream open behind its end, if the client
+// waits for more.
+func (x *exchange) leave(f *flow) (stop func() bool) {
+	if !x.pending() {
+		return func() bool { return false }
+	}
+	return time.AfterFunc(tailPatience, func() { f.cancel(nil) }).Stop
 }
 
 // cutOff is what the client is told of an answer that broke after its commit.

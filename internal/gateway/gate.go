@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"keybridge/internal/dialect"
+	"keybridge/internal/fault"
 	"keybridge/internal/upstream"
 	"keybridge/internal/wire"
 	"keybridge/keypool/verdict"
@@ -30,6 +31,10 @@ func (x *exchange) gate(ctx context.Context, f *flow, late *time.Timer) (verdict
 		}
 		if err != nil {
 			return x.gateEnd(ctx, f, err)
+		}
+		if ev.Chunk && f.framing == wire.JSON && x.loop != nil && len(x.loop.steps) > 0 {
+			x.out.retract()
+			return verdict.Verdict{Action: verdict.Stop}, fault.New(fault.BadUpstream, "The upstream's answer is too large to be joined with what was said before.")
 		}
 		switch kind := f.observer.Event(ev); kind {
 		case dialect.Failure:

@@ -87,7 +87,7 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 	}
 	said := l.splice.Said()
 	if x.failed() || len(said.Mine) == 0 || said.Cut || l.final {
-		x.finishLoop(said)
+		x.finishLoop(said, false)
 		return false, nil
 	}
 	x.out.flush() // the client has what the model said before the tools run
@@ -97,7 +97,7 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 		return false, nil
 	}
 	if len(said.Others) > 0 {
-		x.finishLoop(said)
+		x.finishLoop(said, true)
 		return false, nil
 	}
 	x.tell(false)
@@ -119,21 +119,34 @@ func (x *exchange) goOn(want *keypool.Want) (again bool, _ *fault.Error) {
 }
 
 // finishLoop ends the answer. What the client has not seen is kept, if it will come
-// back to it: with the results of its own tools, or to the answer's id.
-func (x *exchange) finishLoop(said dialect.Said) {
+// back to it: with the results of its own tools, or to the answer's id. ran says that the
+// calls of the last turn were run; else they are answered as not run.
+func (x *exchange) finishLoop(said dialect.Said, ran bool) {
 	x.tell(true)
 	l := x.loop
-	if len(l.steps) == 0 || said.Cut || x.failed() || len(said.Others) == 0 && x.match.API != route.Responses {
+	named := x.match.API == route.Responses // there a request may name an answer
+	if x.failed() || len(l.steps) == 0 && len(said.Mine) == 0 || said.Cut && (!named || said.ID == "") || len(said.Others) == 0 && !named {
 		return
 	}
-	if len(said.Mine) == 0 || l.final {
-		l.steps = append(l.steps, dialect.Step{Said: said})
+	if !ran {
+		step := dialect.Step{Said: said}
+		for _, c := range said.Mine {
+			step.Results = append(step.Results, notRun(c, "the answer had to end. Call the tool again if you still need it."))
+		}
+		l.steps = append(l.steps, step)
 	}
 	h := &dialect.Hidden{Steps: l.steps}
-	if x.match.API == route.Responses { // elsewhere no request names an answer
+	if named {
 		h.Shown = l.steps[0].Said.ID
 	}
 	x.g.hidden.keep(x.caller(), h, time.Now())
+}
+
+// pending says that the client has yet to see more than the upstream's answer brings: what
+// tools return, or the end that is held back.
+func (x *exchange) pending() bool {
+	l := x.loop
+	return l != nil && x.out.splice != nil && (len(l.steps) > 0 || len(l.splice.Said().Mine) > 0)
 }
 
 func (x *exchange) failed() bool { return x.record.Err != nil }
@@ -170,7 +183,8 @@ func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
 	var running sync.WaitGroup
 	for i, c := range calls {
 		if i >= x.s.Loop.MaxCalls {
-			results[i], uses[i] = refusedCall(c, began)
+			results[i] = notRun(c, "too many calls at once. Call the tool again in the next turn, with fewer calls beside it.")
+			uses[i] = ledger.ToolUse{Tool: c.Name, Start: began, Outcome: ledger.ToolRefused}
 			continue
 		}
 		running.Go(func() { results[i], uses[i] = x.call(ctx, c) })
@@ -204,8 +218,7 @@ func (x *exchange) call(ctx context.Context, c llm.ToolCall) (result llm.ToolRes
 	return x.s.Tools.Call(ctx, x.record.Principal, c)
 }
 
-// refusedCall answers a call beyond what is run of one turn.
-func refusedCall(c llm.ToolCall, now time.Time) (llm.ToolResult, ledger.ToolUse) {
-	return llm.ToolResult{CallID: c.ID, IsError: true, Parts: []llm.Part{{Text: "Not run: too many calls at once. Call the tool again in the next turn, with fewer calls beside it."}}},
-		ledger.ToolUse{Tool: c.Name, Start: now, Outcome: ledger.ToolRefused}
+// notRun answers a call that was not run.
+func notRun(c llm.ToolCall, why string) llm.ToolResult {
+	return llm.ToolResult{CallID: c.ID, IsError: true, Parts: []llm.Part{{Text: "Not run: " + why}}}
 }

@@ -19,7 +19,7 @@ const (
 //
 // An SSE event is delivered as soon as its blank line has arrived. A JSON
 // document is delivered whole when the body ends; beyond 8 MiB it goes by in
-// chunks instead and, up to 32 MiB, is shown once more at the end in an event
+// chunks instead (see KeepWhole) and, up to 32 MiB, is shown once more at the end in an event
 // without raw bytes. An SSE event over 32 MiB turns the rest of the body into
 // chunks.
 type Reader struct {
@@ -48,6 +48,10 @@ func NewReader(f Framing, r io.Reader) *Reader {
 	w, _ := r.(Waiter)
 	return &Reader{src: r, waiter: w, framing: f, hold: maxHeld, most: maxEvent, sse: scanner{first: true}}
 }
+
+// KeepWhole has every document that is shown whole delivered as one event, for those who
+// edit it.
+func (r *Reader) KeepWhole() { r.hold = r.most }
 
 // Next returns the next event, valid until Next is called again; its raw bytes in
 // a stream are valid until the source is read. At the proper
