@@ -27,6 +27,12 @@ func (x *Excerpt) Quoted(value []byte) {
 			x.Raw(rest)
 			return
 		}
+		if len(x.kept) >= x.Limit && i+1 < len(rest) && rest[i+1] != 'u' { // it only counts
+			_, n := utf8.DecodeRune(rest[i+1:])
+			x.Size += i + n
+			rest = rest[i+1+n:]
+			continue
+		}
 		x.Raw(rest[:i])
 		var char [utf8.UTFMax]byte
 		r, n := unescape(rest[i:])

@@ -48,7 +48,7 @@ func (o *observer) Event(e wire.Event) dialect.Kind {
 	case bytes.HasPrefix(e.Data, []byte("[DONE]")):
 		o.done = true
 		return dialect.End
-	case o.content && o.plain(e.Data):
+	case o.content && (o.usual.Like(e.Data) || o.heard.goesOn(e.Data) || o.plain(e.Data)):
 		return dialect.Content
 	}
 	return o.chunk(e.Data)
@@ -69,7 +69,11 @@ func (o *observer) body(data []byte) dialect.Kind {
 
 // chunk reads one chunk of a stream.
 func (o *observer) chunk(data []byte) dialect.Kind {
+	o.heard.brief = 0
 	content, err := o.completion(data)
+	if err == nil && !o.failed {
+		o.heard.expect(data)
+	}
 	switch {
 	case o.failed:
 		return dialect.Failure
@@ -207,22 +211,20 @@ func (o *observer) choice(index int64) (finished, known bool) {
 	return finished, known
 }
 
-// plain reports whether a chunk can hold nothing but more of the output of choice
-// 0: no error, no usage, no end, no other choice. It errs towards false. Inside a
+// plain reports whether a chunk can hold nothing but more of the text of choice 0: no
+// error, no usage, no end, no call, no other choice. It errs towards false. Inside a
 // string of the model's the quotes of these names would be escaped.
 func (o *observer) plain(data []byte) bool {
-	if !o.first {
+	if !o.first || o.heard.tells(data) || !only(data, `"index"`, "0") || !bland(data) {
 		return false
 	}
-	if o.usual.Like(data) {
-		return true
-	}
-	if only(data, `"finish_reason"`, "n") && only(data, `"index"`, "0") && only(data, `"usage"`, "n") && only(data, `"error"`, "n") &&
-		!o.heard.tells(data) {
-		o.usual.Take(data)
-		return true
-	}
-	return false
+	o.usual.Take(data)
+	return true
+}
+
+// bland reports whether a chunk has no error, no usage and no end in it.
+func bland(data []byte) bool {
+	return only(data, `"finish_reason"`, "n") && only(data, `"usage"`, "n") && only(data, `"error"`, "n")
 }
 
 // only reports whether each value of the named member begins in one of these ways.

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"bytes"
 	"slices"
 
 	"keybridge/internal/dialect"
@@ -12,6 +13,49 @@ type heard struct {
 	gather   dialect.Gather
 	calls    []calling
 	thinking []thinking
+
+	// Most chunks bring one string more of a call or of reasoning, and are like the one
+	// before but for that.
+	usual dialect.Sample
+	brief int // how many pieces the chunk has brought that is read
+	last  brought
+}
+
+// brought is a string that a chunk has brought.
+type brought struct {
+	name  string           // of the member that it is, with quotes and colon
+	value []byte           // in the chunk
+	into  *dialect.Excerpt // where it went
+}
+
+// goesOn takes in a chunk that is like the last but for what it brings.
+func (h *heard) goesOn(data []byte) bool {
+	if !h.usual.Like(data) {
+		return false
+	}
+	h.last.into.Quoted(dialect.Seek(data, h.last.name))
+	return true
+}
+
+// bring takes in a piece of a call's arguments or of reasoning; alone says that nothing
+// else that came with it matters.
+func (h *heard) bring(p brought, alone bool) {
+	p.into.Value(p.value)
+	h.last = p
+	if h.brief++; !alone {
+		h.brief++
+	}
+}
+
+// expect notes what a chunk was like that is read, if it brought one piece and nothing
+// else that matters: no end, no usage, no error.
+func (h *heard) expect(data []byte) {
+	if h.brief != 1 || !bland(data) {
+		return
+	}
+	if found := dialect.Seek(data, h.last.name); len(found) > 0 && len(h.last.value) > 0 && &found[0] == &h.last.value[0] {
+		h.usual.Take(data)
+	}
 }
 
 // calling is a call, by where its fragments say they belong.
@@ -40,8 +84,11 @@ type thinking struct {
 // tells says that a chunk holds something of the calls, or of reasoning that is kept. It
 // errs towards true.
 func (h *heard) tells(data []byte) bool {
-	return !only(data, `"tool_calls"`, "n", "[]") || !only(data, `"function_call"`, "n") ||
-		h.gather.Reasons() && (!only(data, `"reasoning_content"`, "n") || !only(data, `"reasoning"`, "n"))
+	if bytes.Contains(data, []byte(`_call`)) && (!only(data, `"tool_calls"`, "n", "[]") || !only(data, `"function_call"`, "n")) {
+		return true
+	}
+	return h.gather.Reasons() && bytes.Contains(data, []byte(`"reasoning`)) &&
+		(!only(data, `"reasoning_content"`, "n") || !only(data, `"reasoning"`, "n"))
 }
 
 // message takes in a message, or a part of one, and reports whether it holds anything of
@@ -50,7 +97,7 @@ func (h *heard) message(choice int64, message []byte) (says bool) {
 	if message[0] != '{' && message[0] != '[' {
 		return dialect.Says(message)
 	}
-	var reasoning []byte
+	var reasoning brought
 	for parts := dialect.PartsOf(message); ; {
 		name, v, ok := parts.Next()
 		if !ok {
@@ -65,15 +112,16 @@ func (h *heard) message(choice int64, message []byte) (says bool) {
 			h.list(choice, v)
 		case "function_call":
 			h.fragment(choice, v, legacy)
-		case "reasoning_content":
-			reasoning = v
-		case "reasoning":
-			if reasoning == nil { // some upstreams say it twice
-				reasoning = v
+		case "reasoning_content", "reasoning":
+			if reasoning.value == nil && v[0] == '"' { // some upstreams say it twice
+				reasoning = brought{name: `"reasoning":`, value: v}
+				if string(name) == "reasoning_content" {
+					reasoning.name = `"reasoning_content":`
+				}
 			}
 		}
 	}
-	if reasoning != nil && h.gather.Reasons() {
+	if reasoning.value != nil && h.gather.Reasons() {
 		h.reason(choice, reasoning)
 	}
 	return says
@@ -113,7 +161,7 @@ func (h *heard) fragment(choice int64, raw []byte, at place) {
 	if c.Name == "" {
 		c.Name = f.name
 	}
-	c.Arguments.Value(f.arguments)
+	h.bring(brought{f.kind, f.arguments, &c.Arguments}, f.bare)
 }
 
 // called is the call that a fragment goes on with, nil if it begins one. Some upstreams
@@ -140,9 +188,12 @@ type fragment struct {
 	indexed   bool
 	id, name  string
 	arguments []byte
+	kind      string // what the arguments are called
+	bare      bool   // there is no place in it where a name or an id could stand
 }
 
 func fragmentOf(raw []byte) (f fragment) {
+	f.bare = true
 	for parts := dialect.PartsOf(raw); ; {
 		name, v, ok := parts.Next()
 		if !ok {
@@ -153,14 +204,20 @@ func fragmentOf(raw []byte) (f fragment) {
 			f.index, f.indexed = dialect.Count(v), dialect.IsNumber(v)
 		case "id":
 			f.id = dialect.Word(v)
+			f.bare = f.bare && v[0] != '"'
 		case "name":
-			f.name = dialect.Word(v)
+			f.named(v)
 		case "arguments":
-			f.arguments = v
+			f.arguments, f.kind = v, `"arguments":`
 		case "function", "custom":
 			f.inner(v)
 		}
 	}
+}
+
+func (f *fragment) named(v []byte) {
+	f.name = dialect.Word(v)
+	f.bare = f.bare && v[0] != '"'
 }
 
 // inner reads what a fragment says of the function.
@@ -172,15 +229,17 @@ func (f *fragment) inner(function []byte) {
 		}
 		switch string(name) {
 		case "name":
-			f.name = dialect.Word(v)
-		case "arguments", "input":
-			f.arguments = v
+			f.named(v)
+		case "arguments":
+			f.arguments, f.kind = v, `"arguments":`
+		case "input":
+			f.arguments, f.kind = v, `"input":`
 		}
 	}
 }
 
 // reason takes in a piece of the reasoning of a choice.
-func (h *heard) reason(choice int64, piece []byte) {
+func (h *heard) reason(choice int64, p brought) {
 	i := slices.IndexFunc(h.thinking, func(t thinking) bool { return t.choice == choice })
 	if i < 0 {
 		text := h.gather.Thought()
@@ -190,5 +249,6 @@ func (h *heard) reason(choice int64, piece []byte) {
 		i = len(h.thinking)
 		h.thinking = append(h.thinking, thinking{choice, text})
 	}
-	h.thinking[i].text.Quoted(piece)
+	p.into = h.thinking[i].text
+	h.bring(p, true)
 }

@@ -167,30 +167,19 @@ func (b *blocks) failed(c *content) {
 
 // delta takes in a piece of a block that is looked at.
 func (b *blocks) delta(event []byte) {
-	index := int64(0)
-	var delta []byte
-	for parts := dialect.PartsOf(event); ; {
-		name, v, ok := parts.Next()
-		if !ok {
-			break
+	w := &b.open[0]
+	if len(b.open) > 1 {
+		i := b.at(dialect.Count(dialect.Member(event, "index")))
+		if i < 0 {
+			return
 		}
-		switch string(name) {
-		case "index":
-			index = dialect.Count(v)
-		case "delta":
-			delta = v
-		}
+		w = &b.open[i]
 	}
-	i := b.at(index)
-	if i < 0 {
-		return
-	}
-	w := &b.open[i]
-	name := "partial_json"
+	name := `"partial_json":`
 	if w.thought {
-		name = "thinking"
+		name = `"thinking":`
 	}
-	piece := dialect.Member(delta, name)
+	piece := dialect.Seek(event, name)
 	if len(piece) <= len(`""`) {
 		return
 	}

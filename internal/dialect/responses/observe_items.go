@@ -44,7 +44,9 @@ func (s *items) all(output []byte) {
 		if !ok {
 			return
 		}
-		s.done(raw, nil, nil)
+		if !isMessage(raw) {
+			s.done(raw, nil, nil)
+		}
 	}
 }
 
@@ -65,7 +67,10 @@ func (s *items) item(event []byte, done bool) {
 			raw = v
 		}
 	}
-	if !done {
+	switch {
+	case isMessage(raw):
+		return
+	case !done:
 		s.begin(raw, place)
 		return
 	}
@@ -84,6 +89,16 @@ func (s *items) item(event []byte, done bool) {
 		return true
 	})
 	s.done(raw, call, texts)
+}
+
+// isMessage says that an item is the model's words, as most are.
+func isMessage(raw []byte) bool {
+	for parts := dialect.PartsOf(raw); ; {
+		name, v, ok := parts.Next()
+		if !ok || string(name) == "type" {
+			return string(v) == `"message"`
+		}
+	}
 }
 
 func (s *items) begin(raw []byte, place int64) {
@@ -180,6 +195,10 @@ func failure(raw []byte, hosted bool, status string) string {
 
 // argue takes in a piece of a call's arguments.
 func (s *items) argue(event []byte) {
+	if len(s.open) == 1 && s.open[0].call != nil { // as ever
+		s.open[0].call.Arguments.Quoted(dialect.Seek(event, `"delta":`))
+		return
+	}
 	d := deltaOf(event)
 	for i := range s.open {
 		if g := &s.open[i]; g.place == d.place && g.call != nil {
