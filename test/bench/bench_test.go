@@ -54,10 +54,14 @@ func TestQuick(t *testing.T) {
 			t.Fatalf("%s: %v", s.name, err)
 		}
 		for _, f := range figures {
-			if len(f.values[keybridge]) != 1 {
-				t.Errorf("%s: %s was measured %d times, want once", s.name, f.name, len(f.values[keybridge]))
+			judged := f.values[keybridge]
+			if f.judged != "" {
+				judged = f.values[f.judged]
 			}
-			got, positive := median(f.values[keybridge]), false
+			if len(judged) != 1 {
+				t.Errorf("%s: %s was measured %d times, want once", s.name, f.name, len(judged))
+			}
+			got, positive := median(judged), false
 			switch {
 			case f.name == "attempts per request":
 				if got != 2 || f.base[0] != 1 {
@@ -67,7 +71,7 @@ func TestQuick(t *testing.T) {
 				strings.HasPrefix(f.name, "peak memory"):
 				positive = true
 			}
-			for _, column := range r.columns() {
+			for _, column := range s.columns(r) {
 				if v := f.values[column]; positive && len(v) > 0 && v[0] <= 0 {
 					t.Errorf("%s: %s of %s is %v", s.name, f.name, column, v[0])
 				}

@@ -111,7 +111,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		p.sections = append(p.sections, section{s.title, figures})
+		p.sections = append(p.sections, section{s.title, s.columns(r), figures})
 		p.text(out, p.sections[len(p.sections)-1:])
 	}
 	p.summary(out)

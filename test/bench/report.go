@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +19,10 @@ import (
 type figure struct {
 	name   string
 	values map[string][]float64 // by column
-	// base is what Keybridge's values are compared with, round by round; nil: those
-	// of the floor with the body read first.
-	base []float64
+	// base is what the judged values are compared with, round by round; nil: those
+	// of the floor with the body read first. judged is their column; "": Keybridge's.
+	base   []float64
+	judged string
 	// most is the target: of the ratio, or of the value itself; 0: none.
 	most     float64
 	absolute bool
@@ -28,6 +30,7 @@ type figure struct {
 
 type section struct {
 	title   string
+	columns []string
 	figures []figure
 }
 
@@ -69,7 +72,7 @@ func (f *figure) ratios() []float64 {
 		base = f.values[floorRead]
 	}
 	var out []float64
-	for i, v := range f.values[keybridge] {
+	for i, v := range f.values[cmp.Or(f.judged, keybridge)] {
 		if i < len(base) && base[i] > 0 {
 			out = append(out, v/base[i])
 		}
@@ -82,7 +85,7 @@ func (f *figure) target() (text string, met bool) {
 	if f.most == 0 {
 		return "", true
 	}
-	got := f.values[keybridge]
+	got := f.values[cmp.Or(f.judged, keybridge)]
 	if !f.absolute {
 		got = f.ratios()
 	}
@@ -136,9 +139,9 @@ const ratioHead = "ratio"
 func (p *page) text(out io.Writer, sections []section) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, s := range sections {
-		_, _ = fmt.Fprintln(w, "\t"+strings.Join(p.columns, "\t")+"\t"+ratioHead+"\ttarget")
+		_, _ = fmt.Fprintln(w, "\t"+strings.Join(s.columns, "\t")+"\t"+ratioHead+"\ttarget")
 		for i := range s.figures {
-			_, _ = fmt.Fprintln(w, "  "+strings.Join(s.figures[i].cells(p.columns), "\t"))
+			_, _ = fmt.Fprintln(w, "  "+strings.Join(s.figures[i].cells(s.columns), "\t"))
 		}
 	}
 	_, _ = fmt.Fprintln(w)
@@ -174,9 +177,9 @@ func (p *page) markdown() []byte {
 		runtime.NumCPU(), strings.Replace(runtime.Version(), "go", "Go ", 1), runtime.GOOS, runtime.GOARCH, p.rounds)
 	for _, s := range p.sections {
 		fmt.Fprintf(&b, "\n### %s\n\n| | %s | %s | target |\n|%s\n", strings.ToUpper(s.title[:1])+s.title[1:],
-			strings.Join(p.columns, " | "), ratioHead, strings.Repeat(" --- |", len(p.columns)+3))
+			strings.Join(s.columns, " | "), ratioHead, strings.Repeat(" --- |", len(s.columns)+3))
 		for i := range s.figures {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(s.figures[i].cells(p.columns), " | "))
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(s.figures[i].cells(s.columns), " | "))
 		}
 	}
 	for _, l := range p.losses() {

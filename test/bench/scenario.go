@@ -14,6 +14,14 @@ type scenario struct {
 	name  string
 	title string
 	run   func(r *rig, name string) ([]figure, error)
+	only  []string // the proxies that are measured; none: all
+}
+
+func (s *scenario) columns(r *rig) []string {
+	if s.only != nil {
+		return s.only
+	}
+	return r.columns()
 }
 
 const (
@@ -27,14 +35,15 @@ const (
 // scenarios are all of them, in the order of the table.
 func scenarios() []scenario {
 	return []scenario{
-		{"1kb", "1 KB request, blocking", flooded(blockingPath, 1_000, 8000, 0.8)},
-		{"rate", fmt.Sprintf("1 KB request, blocking, at a fixed %d per second", perSecond), atRate},
-		{"500kb", "500 KB request, blocking", flooded(blockingPath, 500_000, 800, 0.95)},
-		{"events", fmt.Sprintf("stream of %d events", burstEvents), flooded(streamPath, 1_000, 4000, 1.1)},
-		{"paced", fmt.Sprintf("%d streams at once, %d events each, one every %s", pacedWide, pacedEvents, pace), paced},
-		{"idle", fmt.Sprintf("%d idle streams at once", idleWide), idle},
-		{"failover", "failover on every request, compared with Keybridge's own single attempt", failover},
-		{"prompt", "very large prompts", prompts},
+		{"1kb", "1 KB request, blocking", flooded(blockingPath, 1_000, 8000, 0.8), nil},
+		{"rate", fmt.Sprintf("1 KB request, blocking, at a fixed %d per second", perSecond), atRate, nil},
+		{"500kb", "500 KB request, blocking", flooded(blockingPath, 500_000, 800, 0.95), nil},
+		{"events", fmt.Sprintf("stream of %d events", burstEvents), flooded(streamPath, 1_000, 4000, 1.1), nil},
+		{"paced", fmt.Sprintf("%d streams at once, %d events each, one every %s", pacedWide, pacedEvents, pace), paced, nil},
+		{"idle", fmt.Sprintf("%d idle streams at once", idleWide), idle, nil},
+		{"failover", "failover on every request, compared with Keybridge's own single attempt", failover, nil},
+		{"prompt", "very large prompts", prompts, nil},
+		{"record", "recording every request in SQLite, compared with recording nothing", recorded, []string{keybridge, recording}},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // The columns of the table.
 const (
 	keybridge = "Keybridge"
+	recording = "Keybridge, recording"
 	floor     = "ReverseProxy"
 	floorRead = "ReverseProxy, body read first"
 	nginx     = "nginx"
@@ -68,7 +69,7 @@ func (r *rig) beginOnce(name, scenario string) (*subject, error) {
 	s := &subject{name: name, address: address, admin: admin}
 	var argv []string
 	switch name {
-	case keybridge:
+	case keybridge, recording:
 		argv, err = r.gateway(s, scenario)
 	case nginx:
 		s.admin = ""
@@ -86,7 +87,7 @@ func (r *rig) beginOnce(name, scenario string) (*subject, error) {
 		return nil, err
 	}
 	s.process.name, s.crowd = name, newCrowd(r.ctx, address)
-	s.lenient = name != keybridge
+	s.lenient = name != keybridge && name != recording
 	s.stopped = func() {
 		t := r.tallies[name]
 		r.tallies[name] = tally{t.calls + s.calls.Load(), t.lost + s.lost.Load()}
@@ -95,11 +96,19 @@ func (r *rig) beginOnce(name, scenario string) (*subject, error) {
 }
 
 // gateway configures Keybridge the way it is used: a token, three keys, metrics and
-// access log on. Each kind of answer is a provider.
+// access log on. Each kind of answer is a provider. The record has its own scenario.
 func (r *rig) gateway(s *subject, scenario string) ([]string, error) {
+	dir, err := os.MkdirTemp(r.dir, "data")
+	if err != nil {
+		return nil, err
+	}
+	store := "none"
+	if s.name == recording {
+		store = "sqlite:" + filepath.Join(dir, "record.db")
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "listen: %s\nadmin: %s\ndata_dir: %q\ntokens: [literal:%s]\nlog: {level: info}\nproviders:\n",
-		s.address, s.admin, filepath.Join(r.dir, "data"), gatewayToken)
+	fmt.Fprintf(&b, "listen: %s\nadmin: %s\ndata_dir: %q\nstore: %q\ntokens: [literal:%s]\nlog: {level: info}\nproviders:\n",
+		s.address, s.admin, dir, store, gatewayToken)
 	for _, kind := range []string{blockingPath, streamPath, pacedPath, idlePath, refusePath, soakPath} {
 		fmt.Fprintf(&b, "  - name: %s\n    kind: openai\n    base_url: http://%s/%s/v1\n    keys:\n", kind, r.upstream, kind)
 		for i, key := range upstreamKeys {

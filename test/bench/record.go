@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// settled is how long a gateway is given to write what it has recorded, so that the
+// work is counted to the requests that made it.
+const settled = 600 * time.Millisecond
+
+// recordedKinds are the calls with which the record is measured.
+var recordedKinds = []struct { //nolint:gochecknoglobals // a constant table
+	name, kind  string
+	size, calls int
+	wide        int
+}{
+	{"1 KB request", blockingPath, 1_000, 8000, width},
+	{"500 KB request", blockingPath, 500_000, 800, width},
+	{"stream of 100 events", streamPath, 1_000, 4000, width},
+	{"paced stream", pacedPath, 1_000, 2 * pacedWide, pacedWide},
+}
+
+// recorded compares a gateway that records with one that does not.
+func recorded(r *rig, name string) ([]figure, error) {
+	all, stop, err := r.all([]string{keybridge, recording}, name, func(s *subject) error {
+		body, want := chat(blockingPath, 1_000), answerLength(blockingPath)
+		return s.flood(r.some(warmCalls), width, func(int) error { return s.ask(body, want) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	var figures []figure
+	for _, k := range recordedKinds {
+		body, want, n := chat(k.kind, k.size), answerLength(k.kind), r.some(k.calls)
+		t := samples{}
+		for range r.rounds {
+			for _, s := range all {
+				one, err := r.measure(s, n, func() error {
+					err := s.flood(n, min(k.wide, n), func(int) error { return s.ask(body, want) })
+					time.Sleep(settled)
+					return err
+				})
+				if err != nil {
+					return nil, err
+				}
+				t[s.name] = append(t[s.name], one)
+			}
+		}
+		cpu := t.figure("CPU µs per "+k.name, 1.1, func(s sample) float64 { return s.cpu })
+		memory := t.figure("peak memory, MiB, "+k.name, 0, peak)
+		figures = append(figures, cpu.against(), memory.against())
+	}
+	late, err := recordedAtRate(r, all)
+	return append(figures, late), err
+}
+
+// against makes the values of the gateway that records the figure's own, and those of
+// the other one what they are compared with.
+func (f figure) against() figure {
+	f.base, f.judged = f.values[keybridge], recording
+	return f
+}
+
+// recordedAtRate is how much later the slowest answers come, in microseconds.
+func recordedAtRate(r *rig, all []*subject) (figure, error) {
+	const most = 1000
+	f := figure{name: fmt.Sprintf("p99 at %d per second, µs later", perSecond), values: map[string][]float64{}, most: most, absolute: true}
+	body, want, n := chat(blockingPath, 1_000), answerLength(blockingPath), r.some(8*perSecond)
+	for range r.rounds {
+		p99 := map[string]float64{}
+		for _, s := range all {
+			took, err := s.arrive(n, time.Second/perSecond, func() error { return s.ask(body, want) })
+			if err != nil {
+				return f, fmt.Errorf("%s: %w", s.name, errors.Join(err, s.alive()))
+			}
+			p99[s.name] = quantile(took, 0.99)
+		}
+		f.values[recording] = append(f.values[recording], p99[recording]-p99[keybridge])
+	}
+	f.judged = recording
+	return f, nil
+}
