@@ -109,6 +109,13 @@ type Splicer interface {
 	End(last bool) []wire.Event
 }
 
+// What a Splicer keeps of a streamed turn is bounded. Beyond that it forgets the turn,
+// which is then Cut, and the rest goes by as it comes.
+const (
+	MostKept = 32 << 20 // bytes of one turn, about
+	KeptCost = 256      // of keeping anything, besides its bytes
+)
+
 // Said is what the model has said in one turn.
 type Said struct {
 	ID     string         // the provider's id of the answer

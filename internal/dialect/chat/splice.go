@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 	"strconv"
 
@@ -40,6 +41,7 @@ type turn struct {
 	usage  []byte
 	finish string
 
+	kept   int  // how much of it, in bytes
 	passed bool // the client has seen the end of the turn
 	late   bool // a call came after that
 	failed bool
@@ -82,8 +84,20 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 		s.pass(e)
 	default:
 		s.chunk(e)
+		s.bound()
 	}
 	return s.out
+}
+
+// bound forgets a turn of which too much is kept.
+func (s *splicer) bound() {
+	t := &s.now
+	if t.kept <= dialect.MostKept {
+		return
+	}
+	s.release()
+	t.failed, t.kept = true, 0
+	t.said, t.calls, t.named = gathered{}, nil, nil
 }
 
 // pass shows an event. One that lacks its blank line is given one if more may follow.
@@ -120,6 +134,7 @@ func (s *splicer) chunk(e wire.Event) {
 	switch {
 	case len(c.calls) > 0 && t.open > 0:
 		t.waits = append(t.waits, waiting{event: e.Clone(), chunk: c})
+		t.kept += len(e.Raw) + dialect.KeptCost
 		return
 	case t.open == 0:
 		s.release()
@@ -197,6 +212,8 @@ func (s *splicer) Said() dialect.Said {
 		}
 	}
 	said.Raw = t.repeated()
+	// What is no JSON can be repeated to nobody.
+	said.Cut = said.Cut || len(said.Mine) > 0 && !json.Valid(said.Raw)
 	return said
 }
 

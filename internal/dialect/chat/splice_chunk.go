@@ -132,6 +132,9 @@ func (s *splicer) delta(c *chunk, delta []byte) {
 		default:
 			c.says = c.says || dialect.Says(v)
 			s.now.said.add(string(name), v)
+			if s.now.kept += len(v); !isText(v) {
+				s.now.kept += dialect.KeptCost
+			}
 		}
 	}
 }
@@ -159,6 +162,7 @@ func (s *splicer) fragment(f []byte) *call {
 	if c == nil {
 		c = &call{index: bytes.Clone(index)}
 		t.calls = append(t.calls, c)
+		t.kept += dialect.KeptCost
 		t.open++
 		if t.named == nil {
 			t.named = map[string]*call{}
@@ -168,6 +172,7 @@ func (s *splicer) fragment(f []byte) *call {
 		}
 	}
 	c.add(f)
+	t.kept += len(f)
 	if !c.known && c.name != "" {
 		c.known = true
 		t.open--

@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,7 @@ type turn struct {
 	open      map[string]*block // by the index that the upstream calls them by
 	theirs    bool              // it calls tools of the client's
 	ended     bool
+	kept      int // how much of it, in bytes
 
 	deltas []report   // message_delta events that are held back
 	last   wire.Event // message_stop or the body, held back
@@ -62,8 +64,24 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 		s.pass(e)
 	default:
 		s.event(e)
+		s.bound()
 	}
 	return s.out
+}
+
+// bound forgets a turn of which too much is kept.
+func (s *splicer) bound() {
+	t := &s.turn
+	if t.kept <= dialect.MostKept {
+		return
+	}
+	for _, d := range t.deltas {
+		s.pass(d.event)
+	}
+	if t.last.Raw != nil {
+		s.pass(t.last)
+	}
+	s.lost, s.turn = true, turn{id: t.id, container: t.container}
 }
 
 // pass gives an event to the client. Once anything was edited others follow, so that
@@ -147,6 +165,7 @@ func (s *splicer) open(e wire.Event) {
 	b := s.newBlock(dialect.Member(e.Data, "content_block"))
 	index := dialect.Member(e.Data, "index")
 	s.turn.blocks = append(s.turn.blocks, b)
+	s.turn.kept += len(b.raw) + dialect.KeptCost
 	if s.turn.open == nil {
 		s.turn.open = map[string]*block{}
 	}
@@ -172,7 +191,7 @@ func (s *splicer) within(e wire.Event, kind string) {
 	case index != nil && b != nil:
 		switch kind {
 		case "content_block_delta":
-			b.grow(dialect.Member(e.Data, "delta"))
+			s.turn.kept += b.grow(dialect.Member(e.Data, "delta"))
 		case "content_block_stop":
 			b.closed = true
 		}
@@ -194,6 +213,7 @@ func (s *splicer) renumber(e wire.Event, index []byte, b *block) {
 
 func (s *splicer) delta(e wire.Event) {
 	s.note(dialect.Member(e.Data, "delta"))
+	s.turn.kept += len(e.Raw) + dialect.KeptCost
 	s.turn.report(dialect.Member(e.Data, "usage"))
 	if !s.edited {
 		s.pass(e)
@@ -236,6 +256,8 @@ func (s *splicer) Said() dialect.Said {
 	said := tell(t.blocks)
 	said.ID, said.Container = t.id, t.container
 	said.Cut = !t.ended || s.failed || s.lost || slices.ContainsFunc(t.blocks, func(b *block) bool { return !b.closed })
+	// What is no JSON can be repeated to nobody.
+	said.Cut = said.Cut || len(said.Mine) > 0 && !json.Valid(said.Raw)
 	switch t.stop {
 	case "max_tokens", "model_context_window_exceeded", "refusal", "pause_turn":
 		said.Cut = true

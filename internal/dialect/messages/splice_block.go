@@ -38,39 +38,41 @@ func (s *splicer) newBlock(raw []byte) *block {
 	return b
 }
 
-// grow takes in a delta.
-func (b *block) grow(delta []byte) {
+// grow takes in a delta, and says how much of it is kept.
+func (b *block) grow(delta []byte) (kept int) {
 	switch dialect.Text(dialect.Member(delta, "type")) {
 	case "text_delta":
-		b.join("text", dialect.Member(delta, "text"))
+		return b.join("text", dialect.Member(delta, "text"))
 	case "thinking_delta":
-		b.join("thinking", dialect.Member(delta, "thinking"))
+		return b.join("thinking", dialect.Member(delta, "thinking"))
 	case "signature_delta":
-		b.join("signature", dialect.Member(delta, "signature"))
+		return b.join("signature", dialect.Member(delta, "signature"))
 	case "input_json_delta":
-		b.join("input", dialect.Member(delta, "partial_json"))
+		return b.join("input", dialect.Member(delta, "partial_json"))
 	case "compaction_delta":
-		b.join("content", dialect.Member(delta, "content"))
-		b.join("encrypted_content", dialect.Member(delta, "encrypted_content"))
+		return b.join("content", dialect.Member(delta, "content")) + b.join("encrypted_content", dialect.Member(delta, "encrypted_content"))
 	case "citations_delta":
 		if c := dialect.Member(delta, "citation"); c != nil {
 			b.citations = append(b.citations, slices.Clone(c))
+			return len(c) + dialect.KeptCost
 		}
 	}
+	return 0
 }
 
-func (b *block) join(name string, fragment []byte) {
+func (b *block) join(name string, fragment []byte) (kept int) {
 	if len(fragment) <= len(`""`) || fragment[0] != '"' {
-		return
+		return 0
 	}
 	inner := fragment[1 : len(fragment)-1]
 	for i := range b.grown {
 		if b.grown[i].name == name {
 			b.grown[i].raw = append(b.grown[i].raw, inner...)
-			return
+			return len(inner)
 		}
 	}
 	b.grown = append(b.grown, field{name, slices.Clone(inner)})
+	return len(inner)
 }
 
 // whole is the block as the API takes it back: as it was said, but for the input of a

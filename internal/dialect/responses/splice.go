@@ -66,7 +66,9 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 	case f == document:
 		return s.body(e)
 	}
-	return s.event(e)
+	shown := s.event(e)
+	s.turn.bound()
+	return shown
 }
 
 // event edits an event of a stream.
@@ -108,8 +110,9 @@ func (s *splicer) after(e wire.Event, kind string) []wire.Event {
 	case kind == "error":
 		t.held, t.tail, t.status = nil, nil, "failed"
 		return s.show(e, fieldsOf(e.Data))
-	case !lifecycle(kind) && !terminal(kind):
+	case !lifecycle(kind) && !terminal(kind) && t.kept+len(e.Raw) <= dialect.MostKept: // nothing of use follows the end
 		t.tail = append(t.tail, e.Clone())
+		t.kept += len(e.Raw) + dialect.KeptCost
 	}
 	return nil
 }
@@ -149,8 +152,10 @@ func (s *splicer) hide(f fields, done bool) bool {
 	if f.item == nil {
 		return t.hides(f)
 	}
+	t.kept += dialect.KeptCost
 	if done {
 		t.items = append(t.items, bytes.Clone(f.item))
+		t.kept += len(f.item)
 	}
 	hide := s.own(f.item)
 	i, ok := f.place()
@@ -324,6 +329,7 @@ func (s *splicer) shown(place int64) int64 {
 	if !ok {
 		i = s.index
 		s.turn.shown[place] = i
+		s.turn.kept += dialect.KeptCost
 		s.index++
 	}
 	return i

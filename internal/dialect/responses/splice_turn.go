@@ -31,6 +31,15 @@ type turn struct {
 
 	held *wire.Event  // its end
 	tail []wire.Event // what came after that
+
+	kept int // how much of it, in bytes
+}
+
+// bound forgets a turn of which too much is kept, unless it is over.
+func (t *turn) bound() {
+	if t.kept > dialect.MostKept && t.held == nil {
+		*t = turn{later: t.later, id: t.id, gone: true}
+	}
 }
 
 func newTurn() *turn {
