@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"keybridge/internal/config"
 	"keybridge/internal/ledger"
 	"keybridge/internal/record"
 	"keybridge/internal/store"
@@ -35,7 +34,7 @@ type archive struct {
 	open     func(context.Context) (*store.Store, error)
 	log      *slog.Logger
 	recorder *record.Recorder
-	keep     atomic.Pointer[config.Keep]
+	keep     atomic.Pointer[store.Keep]
 
 	store   atomic.Pointer[store.Store] // nil: it could not be opened yet
 	failed  atomic.Bool                 // nor, to begin with, at the first try
@@ -47,7 +46,7 @@ type archive struct {
 }
 
 // run starts what records.
-func (k *archive) run(o record.Options, keep *config.Keep) {
+func (k *archive) run(o record.Options, keep *store.Keep) {
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.keep.Store(keep)
 	o.Sink = k
@@ -56,7 +55,7 @@ func (k *archive) run(o record.Options, keep *config.Keep) {
 }
 
 // reload takes over what may change while it runs.
-func (k *archive) reload(o record.Options, keep *config.Keep) {
+func (k *archive) reload(o record.Options, keep *store.Keep) {
 	if k != nil {
 		k.keep.Store(keep)
 		k.recorder.Reload(o)
@@ -148,10 +147,13 @@ func (k *archive) beat() {
 
 func (k *archive) prune() {
 	s, keep := k.store.Load(), k.keep.Load()
-	if s == nil || *keep == (config.Keep{}) {
+	if s == nil || *keep == (store.Keep{}) {
 		return
 	}
-	_ = s
+	if _, err := s.Prune(k.ctx, time.Now(), *keep); err != nil && k.ctx.Err() == nil {
+		k.log.LogAttrs(k.ctx, slog.LevelWarn, "what has been recorded for long enough cannot be deleted: it will be tried again in an hour",
+			slog.String("because", err.Error()))
+	}
 }
 
 // close has everything written that has ended, or else kept for the next process, and

@@ -57,7 +57,7 @@ func (a *App) record(c *config.Config, reg prometheus.Registerer) {
 	settings := recording(c.Record)
 	settings.Spool, settings.Logger, settings.Instance = spool, a.log, o.Instance
 	settings.Observer = metrics.RegisterRecord(reg, func() (queued, spooled int) { return k.recorder.Waiting() })
-	k.run(settings, &c.Record.Keep)
+	k.run(settings, keeping(c.Record.Keep))
 	a.archive = k
 	a.stop(k.close)
 }
@@ -85,6 +85,8 @@ func recording(r config.Record) record.Options {
 	}
 	return o
 }
+
+func keeping(k config.Keep) *store.Keep { return (*store.Keep)(&k) }
 
 // kept is what of conversations the record is to have.
 func (a *App) kept(r config.Record) dialect.Keep {

@@ -183,3 +183,35 @@ func TestStopRecordsWhatItCuts(t *testing.T) {
 		}
 	})
 }
+
+// What is old enough is deleted, each kind at its time, and by the rules of a reload.
+func TestRecordIsKeptForItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "keybridge.db")
+		r := newRig(t, simulator.OpenAI, 1, "data_dir: "+dir+"\nrecord: {prompts: true, keep: {records: 9h, prompts: 2h}}")
+		r.say(t)
+		step := func(wait time.Duration, want string) {
+			t.Helper()
+			time.Sleep(wait)
+			got := rows(t, file, "SELECT count(*), (SELECT count(*) FROM prompts), (SELECT count(*) FROM usage_hours) FROM interceptions")
+			if diff := cmp.Diff([]string{want}, got); diff != "" {
+				t.Errorf("after %v more (-want +got):\n%s", wait, diff)
+			}
+		}
+		step(2*time.Hour-time.Minute, "1 1 1")
+		step(time.Hour+2*time.Minute, "1 0 1") // they are looked for once an hour
+		step(5*time.Hour, "1 0 1")
+		text, err := os.ReadFile(r.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(r.path, []byte(strings.Replace(string(text), "records: 9h", "records: 4h", 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		step(time.Hour, "0 0 1")
+	})
+}

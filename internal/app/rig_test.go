@@ -32,6 +32,7 @@ type rig struct {
 	*app.App
 	sim      *simulator.Simulator
 	keys     []simulator.Key
+	path     string // of the configuration
 	provider string
 	journal  *journal
 	log      *buffer
@@ -79,6 +80,7 @@ providers:
 	if err := os.WriteFile(path, []byte(config.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	r.path = path
 	r.sim = simulator.New(simulator.Options{Keys: r.keys, Deterministic: true})
 	r.upstream = &network{Listener: testkit.NewListener()}
 	r.client, r.direct = clientOf(r.front.Dial), clientOf(r.upstream.Dial)

@@ -117,7 +117,7 @@ func (a *App) install(c *config.Config) error {
 	a.level.Set(c.Log.Level)
 	a.metrics.SetProviders(infos)
 	a.offer(c, next)
-	a.archive.reload(recording(c.Record), &c.Record.Keep)
+	a.archive.reload(recording(c.Record), keeping(c.Record.Keep))
 	a.swap(&state{config: c, snapshot: next})
 	a.metrics.Reloaded(true, time.Now())
 	return nil
