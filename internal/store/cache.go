@@ -1,5 +1,7 @@
 package store
 
+import "maps"
+
 // cache remembers what is in the tables: at most twice as many as it is told, those
 // that were not asked for lately being forgotten first. What the transaction at hand adds
 // is kept apart until it is known to have been committed.
@@ -13,11 +15,10 @@ func newCache[K comparable, V any](most int) cache[K, V] {
 }
 
 func (c *cache[K, V]) get(k K) (V, bool) {
-	if v, ok := c.young[k]; ok && len(c.fresh) == 0 {
-		return v, true
-	}
-	if v, ok := c.fresh[k]; ok {
-		return v, true
+	if len(c.fresh) > 0 {
+		if v, ok := c.fresh[k]; ok {
+			return v, true
+		}
 	}
 	if v, ok := c.young[k]; ok {
 		return v, true
@@ -48,6 +49,13 @@ func (c *cache[K, V]) commit() {
 }
 
 func (c *cache[K, V]) rollback() { clear(c.fresh) }
+
+// drop forgets what f is true of.
+func (c *cache[K, V]) drop(f func(V) bool) {
+	for _, m := range []map[K]V{c.young, c.old} {
+		maps.DeleteFunc(m, func(_ K, v V) bool { return f(v) })
+	}
+}
 
 // forget empties the cache.
 func (c *cache[K, V]) forget() {

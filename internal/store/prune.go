@@ -119,6 +119,7 @@ func (s *Store) prune(ctx context.Context, table, column string, until int64, su
 			if err := s.deleteBelow(ctx, tx, " < ?", []any{end}); err != nil {
 				return 0, err
 			}
+			s.w.refs.drop(func(r ref) bool { return r.interception < end })
 		}
 		return s.delete(ctx, tx, table+" WHERE "+column+" < ?", end)
 	})

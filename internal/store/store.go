@@ -106,6 +106,9 @@ func (s *Store) do(ctx context.Context, f func() error) error {
 			break
 		}
 	}
+	if gaveUp := ctx.Err(); gaveUp != nil && !errors.Is(err, gaveUp) {
+		err = errors.Join(err, gaveUp) // whatever the driver says of it
+	}
 	return s.engine.Explain(err)
 }
 
