@@ -15,7 +15,7 @@ func TestRecordInPostgres(t *testing.T) {
 	t.Parallel()
 	address := storetest.Postgres(t)
 	o := newOffice(t, "store: "+strings.Replace(address, "keybridge@", "keybridge:planted-7@", 1)).open()
-	if a := o.chat(annsToken); a.Status != http.StatusOK {
+	if a := o.chat(); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	o.stop()

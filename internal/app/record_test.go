@@ -30,7 +30,7 @@ type office struct {
 	stop func()
 }
 
-// the callers' tokens
+// The callers' tokens.
 const (
 	annsToken = "kb-ann-0123456789"
 	bobsToken = "kb-bob-9876543210"
@@ -44,27 +44,28 @@ func newOffice(t *testing.T, settings string) *office {
 	srv := httptest.NewServer(o.sim)
 	t.Cleanup(srv.Close)
 	o.up = srv.URL
-	o.configure(settings, "")
+	o.configure(settings)
 	return o
 }
 
-// configure writes the configuration; more is of both providers.
-func (o *office) configure(settings, more string) {
+// configure writes the configuration.
+func (o *office) configure(settings string) {
 	o.t.Helper()
-	text := settings + "\ndata_dir: data\n"
+	var text strings.Builder
+	text.WriteString(settings + "\ndata_dir: data\n")
 	if !strings.Contains(settings, "tokens:") {
-		text += "tokens: [{secret: \"literal:" + annsToken + "\", name: ann, metadata: {team: search, cost_center: \"7\"}}, {secret: \"literal:" + bobsToken + "\", name: bob}]\n"
+		text.WriteString("tokens: [{secret: \"literal:" + annsToken + "\", name: ann, metadata: {team: search, cost_center: \"7\"}}, {secret: \"literal:" + bobsToken + "\", name: bob}]\n")
 	}
-	text += "providers:\n"
+	text.WriteString("providers:\n")
 	for _, p := range []struct{ name, path string }{{simulator.OpenAI, "/openai/v1"}, {simulator.Anthropic, "/anthropic"}} {
-		text += fmt.Sprintf("  - name: %s\n    kind: %s\n    base_url: %s%s\n    probe: off\n%s    keys:\n", p.name, p.name, o.up, p.path, more)
+		fmt.Fprintf(&text, "  - name: %s\n    kind: %s\n    base_url: %s%s\n    probe: off\n    keys:\n", p.name, p.name, o.up, p.path)
 		for _, k := range simulator.Keys(2) {
 			if k.Provider == p.name {
-				text += fmt.Sprintf("      - {id: %s, secret: \"literal:%s\"}\n", k.Name, k.Secret)
+				fmt.Fprintf(&text, "      - {id: %s, secret: \"literal:%s\"}\n", k.Name, k.Secret)
 			}
 		}
 	}
-	write(o.t, filepath.Join(o.dir, "keybridge.yaml"), text)
+	write(o.t, filepath.Join(o.dir, "keybridge.yaml"), text.String())
 }
 
 // open starts the gateway.
@@ -92,9 +93,9 @@ const (
 	asMetered     = `,"stream":true,"stream_options":{"include_usage":true}`
 )
 
-func (o *office) chat(token string) answer {
+func (o *office) chat() answer {
 	o.t.Helper()
-	return o.post("/v1/chat/completions", token, fmt.Sprintf(chatBody, ""))
+	return o.post("/v1/chat/completions", annsToken, fmt.Sprintf(chatBody, ""))
 }
 
 // database is the file of the default store.
@@ -191,7 +192,7 @@ func TestRecordOverRestarts(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, "")
 	for n := 1; n <= 3; n++ {
-		o.open().chat(annsToken)
+		o.open().chat()
 		o.stop()
 		want := []string{fmt.Sprintf("%d %d 0", n, n)}
 		got := rows(t, o.database(), "SELECT count(*), count(DISTINCT id), (SELECT count(*) FROM instances) FROM interceptions_view WHERE status = 'completed'")
@@ -222,18 +223,18 @@ func spooled(t *testing.T, dir string) []string {
 func TestRecordReloads(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, "").open()
-	o.chat(annsToken)
+	o.chat()
 	const tokens = "tokens: [{secret: \"literal:" + annsToken + "\", name: annie, metadata: {team: ads}}]\n"
-	o.configure(tokens+"store: sqlite:elsewhere.db\nrecord: {prompts: true, max_text: 5}\nprices: [{model: \"*\", input: 2, output: 0}]", "")
+	o.configure(tokens+"store: sqlite:elsewhere.db\nrecord: {prompts: true, max_text: 5}\nprices: [{model: \"*\", input: 2, output: 0}]")
 	if err := o.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	o.chat(annsToken)
-	o.configure("store: none", "")
+	o.chat()
+	o.configure("store: none")
 	if err := o.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	o.chat(annsToken)
+	o.chat()
 	o.stop()
 	want := []string{
 		`ann {"cost_center":"7","team":"search"} 142500000`,
@@ -259,12 +260,12 @@ func TestRecordReloads(t *testing.T) {
 func TestStrictNeedsARestart(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, "store: none").open()
-	o.configure("record: {strict: true}", "")
+	o.configure("record: {strict: true}")
 	const want = "record.strict: refuses what is not recorded, and this process records nothing: restart it with a store, or remove strict"
 	if err := o.Reload(); err == nil || err.Error() != want {
 		t.Errorf("reload: %v, want %s", err, want)
 	}
-	if a := o.chat(annsToken); a.Status != http.StatusOK {
+	if a := o.chat(); a.Status != http.StatusOK {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	if log := o.log.String(); strings.Contains(log, "nothing is recorded") || !strings.Contains(o.out.String(), "\nRecord   nothing is recorded\n") {
@@ -293,7 +294,7 @@ func TestRecordOverADamagedFile(t *testing.T) {
 	if err := os.WriteFile(o.database(), []byte(garbage), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o.open().chat(annsToken)
+	o.open().chat()
 	o.stop()
 	if got := rows(t, o.database(), "SELECT count(*) FROM interceptions_view"); cmp.Diff([]string{"1"}, got) != "" {
 		t.Errorf("rows: %q", got)
