@@ -225,7 +225,7 @@ func TestRecordReloads(t *testing.T) {
 	o := newOffice(t, "").open()
 	o.chat()
 	const tokens = "tokens: [{secret: \"literal:" + annsToken + "\", name: annie, metadata: {team: ads}}]\n"
-	o.configure(tokens+"store: sqlite:elsewhere.db\nrecord: {prompts: true, max_text: 5}\nprices: [{model: \"*\", input: 2, output: 0}]")
+	o.configure(tokens + "store: sqlite:elsewhere.db\nrecord: {prompts: true, max_text: 5}\nprices: [{model: \"*\", input: 2, output: 0}]")
 	if err := o.Reload(); err != nil {
 		t.Fatal(err)
 	}

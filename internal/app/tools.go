@@ -29,7 +29,7 @@ type tools struct {
 
 // patience is how long rooms may take to leave.
 func (t *tools) patience() (context.Context, context.CancelFunc) {
-	t.once.Do(func() { t.time, t.hurry = context.WithCancel(context.Background()) })
+	t.once.Do(func() { t.time, t.hurry = context.WithCancel(context.Background()) }) //nolint:gosec // close calls it
 	return t.time, t.hurry
 }
 
