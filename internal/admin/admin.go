@@ -14,10 +14,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"keybridge/internal/store"
 	"keybridge/keypool"
 )
 
-// Options are what the handler shows and does. All but Token, Pools, Tools, Keep and Mounts are required.
+// Options are what the handler shows and does. All but Token, Pools, Tools, Record, Keep and Mounts are required.
 type Options struct {
 	// Token is what a request must present, asked for each. Nil or "": nothing, and
 	// only local programs are answered.
@@ -36,6 +37,9 @@ type Options struct {
 	// Tools tells of the central tools, and which of them the caller gets whose token
 	// has this name; those of all callers for "".
 	Tools func(caller string) Tools
+	// Record is the store that requests are recorded in, or why it cannot be read yet. Nil:
+	// nothing is recorded.
+	Record func() (*store.Store, error)
 	// Mounts are handlers under a path such as "/simulator"; they see the path
 	// without it.
 	Mounts map[string]http.Handler
@@ -72,6 +76,7 @@ func New(o Options) http.Handler {
 	}
 	pools{o.Pools, o.Keep}.mount(mux)
 	mountTools(mux, o.Tools)
+	reader{o.Record, o.Log}.mount(mux)
 	index := []string{
 		"GET  /metrics   for Prometheus",
 		"GET  /healthz   200 while the process runs",
@@ -79,6 +84,11 @@ func New(o Options) http.Handler {
 		"GET  /pools     the key pools, as JSON; one is /pools/PROVIDER",
 		"POST /pools/PROVIDER/keys/KEY/ACTION  revive, bench (?for=10m) or drain a key",
 		"GET  /tools     the central tools, as JSON; those that one caller gets: ?token=NAME",
+		"GET  /interceptions  what was recorded, newest first, as JSON; one is /interceptions/ID",
+		"GET  /sessions       the callers' conversations; one is /sessions/NAME?caller=CALLER",
+		"GET  /usage          tokens and costs: ?by=caller,model&per=day&from=30d",
+		"GET  /export         all of it: ?format=jsonl or csv",
+		"DELETE /callers/NAME/records  delete what is recorded of a caller; - is who has no name",
 		"POST /-/reload  read the configuration again",
 	}
 	paths := make([]string, 0, len(o.Mounts))

@@ -56,9 +56,11 @@ func remote(r *http.Request) bool {
 
 // refuse answers in the form that the path's other answers have.
 func refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
-	if r.URL.Path == "/pools" || r.URL.Path == "/tools" || strings.HasPrefix(r.URL.Path, "/pools/") {
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch first {
+	case "pools", "tools", "interceptions", "sessions", "usage", "export", "callers":
 		complain(w, status, text, nil)
-		return
+	default:
+		answer(w, status, text)
 	}
-	answer(w, status, text)
 }

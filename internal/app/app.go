@@ -285,10 +285,14 @@ func (a *App) adminHandler() http.Handler {
 	if a.simulation != nil {
 		mounts["/simulator"] = a.simulation.simulator.Admin()
 	}
-	return admin.New(admin.Options{
+	o := admin.Options{
 		Token:    func() string { return a.current.Load().config.AdminToken.Reveal() },
 		Gatherer: a.registry, Ready: a.ready, Reload: a.Reload, Pools: a.KeyPools, Tools: a.toolsOf, Keep: a.state.keep, Mounts: mounts, Log: a.log,
-	})
+	}
+	if a.archive != nil {
+		o.Record = a.archive.readable
+	}
+	return admin.New(o)
 }
 
 func (a *App) ready() error {

@@ -79,6 +79,17 @@ func (k *archive) Write(ctx context.Context, begun, ended []*ledger.Exchange) er
 	return s.Write(ctx, begun, ended) //nolint:wrapcheck // the recorder asks it what it is
 }
 
+// readable is the store to read from, or why there is none yet.
+func (k *archive) readable() (*store.Store, error) {
+	if s := k.store.Load(); s != nil {
+		return s, nil
+	}
+	if err := k.recorder.Health(); err != nil {
+		return nil, err
+	}
+	return nil, errOpening
+}
+
 // await waits for the store to be opened. An attempt may outlast the write that has begun
 // it: to bring a large store up to date takes longer than any write.
 func (k *archive) await(ctx context.Context) error {

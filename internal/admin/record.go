@@ -1,0 +1,255 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"keybridge/internal/store"
+)
+
+const (
+	// recordPatience bounds a question; an export and a deletion take as long as they take.
+	recordPatience = 25 * time.Second
+	// unnamed stands for the caller without a name in a path; no token can be called so.
+	unnamed   = "-"
+	mostKnown = 100
+)
+
+// reader serves what was recorded.
+type reader struct {
+	open func() (*store.Store, error)
+	log  *slog.Logger
+}
+
+// refusal is an error with what a client is to be told of it.
+type refusal struct {
+	status int
+	text   string
+	known  []string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+func badly(format string, args ...any) error {
+	return &refusal{status: http.StatusBadRequest, text: fmt.Sprintf(format, args...)}
+}
+
+// answerer answers a question; what it returns is told instead, unless it has answered.
+type answerer func(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error
+
+func (a reader) mount(mux *http.ServeMux) {
+	mux.HandleFunc("GET /interceptions", a.serve(a.interceptions, paging, choosing))
+	mux.HandleFunc("GET /interceptions/{id}", a.serve(a.interception))
+	mux.HandleFunc("GET /sessions", a.serve(a.sessions, paging, choosing))
+	mux.HandleFunc("GET /sessions/{name}", a.serve(a.session, []string{"caller"}))
+	mux.HandleFunc("GET /usage", a.serve(a.usage, []string{"by", "per", "format"}, choosing))
+	mux.HandleFunc("GET /export", a.serve(a.export, []string{"format"}, choosing))
+	mux.HandleFunc("DELETE /callers/{name}/records", a.serve(a.forget))
+}
+
+// serve finds the store, reads the question, of which the parameters are listed, and tells
+// what comes in the way of an answer.
+func (a reader) serve(h answerer, parameters ...[]string) http.HandlerFunc {
+	known := slices.Concat(parameters...)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if a.open == nil {
+			complain(w, http.StatusNotFound, "nothing is recorded: this gateway has no store. Set store in its configuration (sqlite:PATH or postgres://…), or data_dir, which the default is in, and restart it", nil)
+			return
+		}
+		q, err := ask(r, known, time.Now())
+		if err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		s, err := a.open()
+		if err != nil {
+			complain(w, http.StatusServiceUnavailable, "the record cannot be read now: "+err.Error(), nil)
+			return
+		}
+		if err := h(w, r, q, s); err != nil {
+			a.fail(w, r, err)
+		}
+	}
+}
+
+// fail tells why there is no answer.
+func (a reader) fail(w http.ResponseWriter, r *http.Request, err error) {
+	no, ok := errors.AsType[*refusal](err)
+	switch {
+	case r.Context().Err() != nil: // nobody listens
+	case ok:
+		complain(w, no.status, no.text, no.known)
+	case errors.Is(err, store.ErrCursor):
+		complain(w, http.StatusBadRequest, "cursor: is none: take the \"next\" of the page before, with the same filters", nil)
+	case errors.Is(err, store.ErrTooMany):
+		complain(w, http.StatusBadRequest, err.Error(), nil)
+	case errors.Is(err, context.DeadlineExceeded):
+		complain(w, http.StatusServiceUnavailable, fmt.Sprintf("the record was not read within %s: ask for a shorter time, or for less, and look at the load of the store", recordPatience), nil)
+	default:
+		complain(w, http.StatusServiceUnavailable, "the record cannot be read now: "+err.Error(), nil)
+	}
+}
+
+func bounded(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(r.Context(), recordPatience, context.DeadlineExceeded)
+}
+
+func (a reader) interceptions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
+	ctx, cancel := bounded(r)
+	defer cancel()
+	list, next, err := s.Interceptions(ctx, q.filter, q.page)
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Interceptions []interceptionView `json:"interceptions"`
+		Next          string             `json:"next,omitempty"`
+	}{make([]interceptionView, len(list)), next}
+	for i := range list {
+		out.Interceptions[i] = viewInterception(&list[i])
+	}
+	reply(w, http.StatusOK, out)
+	return nil
+}
+
+// interception shows the one whose id begins with what is asked for.
+func (a reader) interception(w http.ResponseWriter, r *http.Request, _ *question, s *store.Store) error {
+	ctx, cancel := bounded(r)
+	defer cancel()
+	const most = 10
+	asked := r.PathValue("id")
+	ids, err := s.Resolve(ctx, asked, most)
+	if err != nil {
+		return err
+	}
+	switch len(ids) {
+	case 0:
+		return missing(asked)
+	case 1:
+	default:
+		return &refusal{http.StatusConflict, fmt.Sprintf("several interceptions begin with %q: write more of the id, as in %s", asked, strings.Join(ids, ", ")), ids}
+	}
+	one, err := s.Interception(ctx, ids[0])
+	if errors.Is(err, store.ErrNotFound) {
+		return missing(asked) // deleted meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	reply(w, http.StatusOK, viewWhole(one))
+	return nil
+}
+
+func missing(id string) error {
+	return &refusal{status: http.StatusNotFound, text: fmt.Sprintf(
+		"no interception is recorded whose id begins with %q: an id is an answer's X-Request-Id, such as req_kb…; what has just ended is written within moments, "+
+			"what is older than record.keep is deleted, and requests that no dialect reads (files, batches, token counts) are not recorded", id)}
+}
+
+func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
+	ctx, cancel := bounded(r)
+	defer cancel()
+	list, next, err := s.Sessions(ctx, q.filter, q.page)
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Sessions []sessionView `json:"sessions"`
+		Next     string        `json:"next,omitempty"`
+	}{make([]sessionView, len(list)), next}
+	for i := range list {
+		out.Sessions[i] = viewSession(&list[i])
+	}
+	reply(w, http.StatusOK, out)
+	return nil
+}
+
+// session shows a caller's; anybody's if only one caller has one of this name.
+func (a reader) session(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
+	ctx, cancel := bounded(r)
+	defer cancel()
+	name, caller := r.PathValue("name"), q.filter.Caller
+	if !q.has("caller") {
+		list, _, err := s.Sessions(ctx, store.Filter{Session: name}, store.Page{Limit: mostKnown})
+		if err != nil {
+			return err
+		}
+		if len(list) == 1 {
+			caller = list[0].Caller
+		}
+		if len(list) > 1 {
+			callers := make([]string, len(list))
+			for i := range list {
+				callers[i] = list[i].Caller
+			}
+			slices.Sort(callers)
+			return &refusal{http.StatusConflict, fmt.Sprintf("several callers have a session %q: say whose with caller, one of %s", name, strings.Join(quoteEmpty(callers), ", ")), callers}
+		}
+	}
+	one, err := s.Session(ctx, caller, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no session %q is recorded: /sessions lists those there are, the last used first", name)}
+	}
+	if err != nil {
+		return err
+	}
+	reply(w, http.StatusOK, viewSession(one))
+	return nil
+}
+
+// forget deletes all that is recorded of a caller.
+func (a reader) forget(w http.ResponseWriter, r *http.Request, _ *question, s *store.Store) error {
+	caller := r.PathValue("name")
+	asked := caller
+	if caller == unnamed {
+		caller = ""
+	}
+	f, err := s.Forget(r.Context(), caller)
+	if err != nil {
+		return fmt.Errorf("not everything was deleted, ask for it again: %w", err)
+	}
+	if f == (store.Forgotten{}) {
+		ctx, cancel := bounded(r)
+		defer cancel()
+		return a.stranger(ctx, s, asked)
+	}
+	a.log.LogAttrs(r.Context(), slog.LevelInfo, "deleted what was recorded of a caller", slog.String("caller", caller),
+		slog.Int64("interceptions", f.Interceptions), slog.Int64("sessions", f.Sessions))
+	reply(w, http.StatusOK, forgottenView{caller, f.Interceptions, f.Sessions, f.Hours})
+	return nil
+}
+
+// stranger says whom something is recorded of.
+func (a reader) stranger(ctx context.Context, s *store.Store, caller string) error {
+	used, err := s.Usage(ctx, store.Filter{}, []store.Dimension{store.ByCaller}, store.Altogether)
+	if err != nil {
+		return err
+	}
+	var known []string
+	for _, u := range used[:min(len(used), mostKnown)] {
+		known = append(known, u.By[0])
+	}
+	slices.Sort(known)
+	there := "nothing is recorded at all"
+	if known != nil {
+		there = "there is something of " + strings.Join(quoteEmpty(known), ", ")
+	}
+	return &refusal{http.StatusNotFound, fmt.Sprintf("nothing is recorded of a caller %q: %s", caller, there), known}
+}
+
+// quoteEmpty writes the caller without a name as it is asked for.
+func quoteEmpty(names []string) []string {
+	out := slices.Clone(names)
+	for i := range out {
+		if out[i] == "" {
+			out[i] = unnamed
+		}
+	}
+	return out
+}
