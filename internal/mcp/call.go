@@ -149,7 +149,7 @@ func (s *server) try(ctx context.Context, tool string, args []byte, f *fate) (*s
 	}
 	params := &sdk.CallToolParams{Name: tool, Arguments: json.RawMessage(args)}
 	params.SetProgressToken(s.progress.Add(1))
-	res, err := x.cs.CallTool(ctx, params)
+	res, err := x.call(ctx, params)
 	if why := x.lines.err(); err != nil && why != nil {
 		f.fail(why)
 	}

@@ -142,19 +142,14 @@ func (s *server) release() bool {
 	return s.rooms == 0
 }
 
-// close ends the server. Calls under way may end until ctx does.
+// close ends the server. Calls under way and goodbyes may take until ctx ends.
 func (s *server) close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed, s.reason = true, errStopped
 	s.change()
 	s.mu.Unlock()
-	idle := make(chan struct{})
-	s.tasks.Go(func() { s.calls.Wait(); close(idle) })
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		s.abort()
-	}
+	defer context.AfterFunc(ctx, s.abort)()
+	s.calls.Wait()
 	s.stop()
 	s.tasks.Wait()
 	s.abort()
@@ -207,6 +202,11 @@ func (s *server) status() Status {
 
 // run keeps a session until ctx ends.
 func (s *server) run(ctx context.Context) {
+	defer func() {
+		if x := s.session; x != nil { // it was to be renewed; nobody else sets it
+			s.leave(x)
+		}
+	}()
 	var fails int
 	for ctx.Err() == nil {
 		began := time.Now()

@@ -80,10 +80,36 @@ func (x *session) close(patience time.Duration) {
 		x.calls.Wait()
 	}
 	x.end(errStopped)
+	if x.guard == nil { // a command has to be waited for: it is told in three ways
+		patience = 3 * goodbye
+	}
 	late := time.AfterFunc(patience, x.kill)
 	_ = x.cs.Close() // it may be gone already
 	late.Stop()
 	x.kill()
+}
+
+// call is CallTool, but that it returns when ctx ends even if a command does not read
+// what it is told.
+func (x *session) call(ctx context.Context, params *sdk.CallToolParams) (*sdk.CallToolResult, error) {
+	if x.guard != nil {
+		return x.cs.CallTool(ctx, params)
+	}
+	type answer struct {
+		res *sdk.CallToolResult
+		err error
+	}
+	answered := make(chan answer, 1)
+	x.calls.Go(func() {
+		res, err := x.cs.CallTool(ctx, params)
+		answered <- answer{res, err}
+	})
+	select {
+	case a := <-answered:
+		return a.res, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // connect begins a session.

@@ -39,8 +39,8 @@ func (s *server) spawn(life context.Context, x *session) (sdk.Transport, error) 
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting its command: %w", err)
 	}
-	p := &process{cmd: cmd, stdin: stdin}
-	context.AfterFunc(life, func() { kill(cmd); _ = p.Close() })
+	p := &process{cmd: cmd, stdin: stdin, patience: s.o.Timeout}
+	context.AfterFunc(life, func() { p.kill(); _ = p.Close() })
 	x.lines = &lines{src: stdout, most: max(4*s.o.MaxResult+mostOther, mostPage)}
 	return &sdk.IOTransport{Reader: io.NopCloser(x.lines), Writer: p, MaxLineLength: -1}, nil
 }
@@ -80,18 +80,31 @@ func (l *lines) err() error {
 
 // process is a command that is spoken to. Closing it ends it.
 type process struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	once  sync.Once
+	cmd      *exec.Cmd
+	stdin    io.WriteCloser
+	patience time.Duration // for it to read what it is told
+	once     sync.Once
 }
 
-func (p *process) Write(b []byte) (int, error) { return p.stdin.Write(b) }
+// Write ends a command that does not read: what is stuck in its pipe would hold up
+// everything that is said to it from then on.
+func (p *process) Write(b []byte) (int, error) {
+	stuck := time.AfterFunc(p.patience, p.kill)
+	defer stuck.Stop()
+	return p.stdin.Write(b)
+}
+
+// kill ends it now, and whoever is writing to it.
+func (p *process) kill() {
+	kill(p.cmd)
+	_ = p.stdin.Close() // something else may hold its other end
+}
 
 func (p *process) Close() error {
 	p.once.Do(func() {
 		_ = p.stdin.Close() // which asks it to end
 		told := time.AfterFunc(goodbye, func() { tell(p.cmd) })
-		killed := time.AfterFunc(2*goodbye, func() { kill(p.cmd) })
+		killed := time.AfterFunc(2*goodbye, p.kill)
 		_ = p.cmd.Wait() // how it ends is its own business
 		told.Stop()
 		killed.Stop()

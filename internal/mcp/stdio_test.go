@@ -2,13 +2,20 @@ package mcp
 
 import (
 	"context"
+	"io"
 	"os"
+	signals "os/signal"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
 )
 
 // TestMain makes the test binary an MCP server where a test starts it as one.
@@ -31,7 +38,83 @@ func TestMain(m *testing.M) {
 		addTool(s, "late", func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) { return say("late"), nil })
 		return say("added"), nil
 	})
-	_ = s.Run(context.Background(), &sdk.StdioTransport{})
+	in := &ears{src: os.Stdin}
+	addTool(s, "deafen", func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+		in.deaf.Store(true)
+		return say("what?"), nil
+	})
+	asked := make(chan os.Signal, 1)
+	signals.Notify(asked, syscall.SIGTERM)
+	_ = s.Run(context.Background(), &sdk.IOTransport{Reader: in, Writer: os.Stdout})
+	if note := os.Getenv("MCP_TEST_NOTE"); note != "" { // it ends when it is told to, not before
+		<-asked
+		_ = os.WriteFile(note, []byte("saved"), 0o600)
+	}
+}
+
+// ears are a stdin that the program may cease to read.
+type ears struct {
+	src  io.ReadCloser
+	deaf atomic.Bool
+}
+
+func (e *ears) Read(p []byte) (int, error) {
+	if e.deaf.Load() {
+		select {}
+	}
+	return e.src.Read(p)
+}
+
+func (e *ears) Close() error { return e.src.Close() }
+
+// What is said to a program that does not read it ends when its time is over, for
+// whatever reason, and so does the program.
+func TestDeafCommand(t *testing.T) {
+	t.Parallel()
+	much := `{"a":"` + strings.Repeat("a", 1<<20) + `"}`
+	program := Server{Name: "cmd", Command: os.Args[0], Env: map[string]string{"MCP_TEST_SERVER": "1"}}
+	t.Run("timeout", func(t *testing.T) {
+		t.Parallel()
+		o := program
+		o.Timeout = 2 * time.Second
+		r, _ := newRoom(t, o)
+		waitUp(t, r, "cmd")
+		before := r.servers[0].sessionNow()
+		wants(t, r, "kb_cmd_deafen", ledger.ToolOK, "what?")
+		if res, use := call(t, r, "kb_cmd_echo", much); use.Outcome != ledger.ToolTimeout || !strings.Contains(text(res), "did not answer within 2s") {
+			t.Errorf("%s, %v, %.100s", use.Outcome, use.Err, text(res))
+		}
+		until(t, "another process", func() bool { x := r.servers[0].sessionNow(); return x != nil && x != before })
+		wants(t, r, "kb_cmd_echo", ledger.ToolOK, "called with")
+	})
+	t.Run("client leaves, gateway stops", func(t *testing.T) {
+		t.Parallel()
+		o := program
+		o.Timeout = time.Hour
+		r, _ := newRoom(t, o)
+		waitUp(t, r, "cmd")
+		wants(t, r, "kb_cmd_deafen", ledger.ToolOK, "what?")
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		_, use := r.Call(ctx, ledger.Principal{}, llm.ToolCall{Name: "kb_cmd_echo", Arguments: []byte(much)})
+		if use.Outcome != ledger.ToolCancelled {
+			t.Errorf("the client has left: %+v", use)
+		}
+		stop, enough := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer enough()
+		r.Close(stop) // returns at all
+	})
+}
+
+func TestCommandIsToldToEnd(t *testing.T) {
+	t.Parallel()
+	note := filepath.Join(t.TempDir(), "note")
+	r, _ := newRoom(t, Server{Name: "cmd", Command: os.Args[0], Env: map[string]string{"MCP_TEST_SERVER": "1", "MCP_TEST_NOTE": note}})
+	waitUp(t, r, "cmd")
+	r.Close(t.Context())
+	if _, err := os.Stat(note); err != nil {
+		t.Errorf("it was killed without a word: %v", err)
+	}
 }
 
 func TestCommand(t *testing.T) {
