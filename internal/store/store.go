@@ -98,7 +98,7 @@ func (s *Store) do(ctx context.Context, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		again := errors.Is(err, errKnown) || s.engine.Retry(err)
+		again := errors.Is(err, errKnown) || s.engine.Retry(err) || s.refused(err)
 		if s.db != nil && s.db.Gone != nil && s.db.Gone(err) {
 			s.drop()
 		}
@@ -110,6 +110,13 @@ func (s *Store) do(ctx context.Context, f func() error) error {
 		err = errors.Join(err, gaveUp) // whatever the driver says of it
 	}
 	return s.engine.Explain(err)
+}
+
+// refused says that the database does not take what is to be written. That may be a number
+// chosen at random which is taken: the next one is not.
+func (s *Store) refused(err error) bool {
+	_, mine := errors.AsType[*Error](err)
+	return !mine && KindOf(s.engine.Explain(err)) == Content
 }
 
 // ready opens the database unless it is open and what it was.

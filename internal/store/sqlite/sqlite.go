@@ -47,20 +47,26 @@ type Options struct {
 // by its owner only. A file that is damaged is set aside, with its logs, and a new one
 // begun. An error is a *store.Error.
 func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
-	tables, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
 	f := &file{path: path, log: o.Logger}
+	var err error
 	if f.path, err = filepath.Abs(path); err != nil {
 		return nil, f.explain(err)
 	}
-	return store.Open(ctx, &store.Engine{
+	e, err := f.engine()
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(ctx, e, o.Options)
+}
+
+func (f *file) engine() (*store.Engine, error) {
+	tables, err := fs.Sub(migrations, "migrations")
+	return &store.Engine{
 		Place: f.path, Rows: rowsAtOnce, Alone: true,
 		Shred: "PRAGMA secure_delete = ON", Unshred: "PRAGMA secure_delete = OFF",
 		Migrations: tables, Dialect: goose.DialectSQLite3,
 		Open: f.open, Explain: f.explain, Retry: func(error) bool { return false },
-	}, o.Options)
+	}, err
 }
 
 // file is the database's.
@@ -122,7 +128,8 @@ func (f *file) connect(ctx context.Context) (*store.Database, error) {
 	return db, nil
 }
 
-// dial makes connections to the file with pragmas; none is made yet.
+// dial makes connections to the file with pragmas; none is made yet. A transaction that is
+// not read-only has the right to write from its beginning.
 func dial(path string, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{"_txlock": {"immediate"}, "mode": {"rw"}, "_defensive": {"1"}, "_dqs": {"0"}, "_error_rc": {"1"}}
 	q["_pragma"] = append([]string{

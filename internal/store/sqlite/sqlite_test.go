@@ -1,7 +1,13 @@
 package sqlite_test
 
 import (
+	"bytes"
+	"database/sql"
+	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,25 +16,325 @@ import (
 	"keybridge/internal/store/sqlite"
 )
 
-func TestWriteTwice(t *testing.T) {
-	p := filepath.Join(t.TempDir(), "t.db")
-	s, err := sqlite.Open(t.Context(), p, sqlite.Options{Options: store.Options{Instance: "bench"}})
+func open(t *testing.T, path string) (*store.Store, error) {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), path, sqlite.Options{Options: store.Options{Instance: "a"}, Logger: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		t.Cleanup(func() { s.Close() })
+	}
+	return s, err
+}
+
+func mustOpen(t *testing.T, path string) *store.Store {
+	t.Helper()
+	s, err := open(t, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	e := exchange(time.Now())
-	f := exchange(time.Now().Add(time.Second))
-	f.Session = "s1"
-	for range 2 {
-		if err := s.Write(t.Context(), []*ledger.Exchange{f}, []*ledger.Exchange{e}); err != nil {
+	return s
+}
+
+func some(n int) []*ledger.Exchange {
+	list := make([]*ledger.Exchange, n)
+	for i := range list {
+		list[i] = exchange(time.Now())
+	}
+	return list
+}
+
+func mustWrite(t *testing.T, s *store.Store, n int) {
+	t.Helper()
+	if err := s.Write(t.Context(), nil, some(n)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func expectCount(t *testing.T, s *store.Store, want int64) {
+	t.Helper()
+	if n, err := s.Count(t.Context(), store.Filter{}); n != want || err != nil {
+		t.Errorf("%d interceptions, %v, want %d", n, err, want)
+	}
+}
+
+// expectError holds an error against its kind and what an operator is to read.
+func expectError(t *testing.T, err error, kind store.Kind, place, words string) {
+	t.Helper()
+	if store.KindOf(err) != kind {
+		t.Fatalf("%v is of kind %q, want %q", err, store.KindOf(err), kind)
+	}
+	if text := err.Error(); !strings.HasPrefix(text, place+": ") || !strings.Contains(text, words) {
+		t.Errorf("%q does not say %q of %s", text, words, place)
+	}
+}
+
+func statement(t *testing.T, path, text string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = list[i].Name()
+	}
+	return out
+}
+
+func TestOnlyTheOwnerMayReadIt(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	s := mustOpen(t, filepath.Join(dir, "record.db"))
+	mustWrite(t, s, 1)
+	for _, name := range names(t, dir) {
+		if about, err := os.Stat(filepath.Join(dir, name)); err != nil || about.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, about.Mode(), err)
+		}
+	}
+	if len(names(t, dir)) != 4 {
+		t.Errorf("files %q", names(t, dir))
+	}
+	if about, err := os.Stat(dir); err != nil || about.Mode().Perm() != 0o700 {
+		t.Errorf("the folder: %v, %v", about.Mode(), err)
+	}
+}
+
+func TestOneGatewayAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record.db")
+	first := mustOpen(t, path)
+	_, err := open(t, path)
+	expectError(t, err, store.Locked, path, "another gateway has the file: give each gateway a file of its own")
+	mustWrite(t, first, 3)
+	first.Close()
+	expectCount(t, mustOpen(t, path), 3)
+}
+
+func TestStrangeNames(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a b?mode=memory&x=%41#ü.db")
+	s := mustOpen(t, path)
+	mustWrite(t, s, 3)
+	s.Close()
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	expectCount(t, mustOpen(t, path), 3)
+}
+
+func TestNewerTablesAreLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record.db")
+	s := mustOpen(t, path)
+	mustWrite(t, s, 3)
+	s.Close()
+	statement(t, path, "INSERT INTO migrations (version_id, is_applied) VALUES (99, 1)")
+	_, err := open(t, path)
+	expectError(t, err, store.Newer, path, "the tables are of version 99, and this Keybridge knows versions up to 1: run the newer Keybridge")
+	statement(t, path, "DELETE FROM migrations WHERE version_id = 99")
+	expectCount(t, mustOpen(t, path), 3)
+}
+
+// TestDamageIsSetAside opens files that are of no use: they are kept, and a new one begun.
+func TestDamageIsSetAside(t *testing.T) {
+	for name, damage := range map[string]func(whole []byte) []byte{
+		"no database": func([]byte) []byte { return bytes.Repeat([]byte("not a database\n"), 1000) },
+		"cut":         func(whole []byte) []byte { return whole[:len(whole)/2] },
+		"a page":      func(whole []byte) []byte { copy(whole[4096*10:], bytes.Repeat([]byte{0xa5}, 4096*4)); return whole },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "record.db")
+			s := mustOpen(t, path)
+			mustWrite(t, s, 500)
+			s.Close()
+			whole, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damaged := damage(whole)
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var log bytes.Buffer
+			s, err = sqlite.Open(t.Context(), path, sqlite.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			mustWrite(t, s, 3)
+			expectCount(t, s, 3)
+			aside, _ := filepath.Glob(path + ".corrupt-*Z")
+			if len(aside) != 1 {
+				t.Fatalf("files %q", names(t, dir))
+			}
+			if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, damaged) {
+				t.Errorf("what was set aside is not what was there: %v", err)
+			}
+			if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), aside[0]) {
+				t.Errorf("log %q", log.String())
+			}
+		})
+	}
+}
+
+// TestDamageWhileOpen overwrites the file under the gateway's feet. The write that meets
+// it fails, and the next one goes to a new file.
+func TestDamageWhileOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record.db")
+	s := mustOpen(t, path)
+	for range 40 {
+		mustWrite(t, s, 250)
+	}
+	statement(t, path, "PRAGMA wal_checkpoint(TRUNCATE)")
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about, _ := file.Stat()
+	_, err = file.WriteAt(bytes.Repeat([]byte{0xa5}, int(about.Size())-4096), 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	// A process that has more pages in its memory than there are would not notice at once.
+	statement(t, path, "PRAGMA user_version = 7")
+
+	list := some(10)
+	err = s.Write(t.Context(), nil, list)
+	expectError(t, err, store.Corrupt, path, "the file is damaged")
+	if err := s.Write(t.Context(), nil, list); err != nil {
+		t.Fatal(err)
+	}
+	expectCount(t, s, 10)
+	if aside, _ := filepath.Glob(path + ".corrupt-*Z"); len(aside) != 1 {
+		t.Errorf("set aside: %q", aside)
+	}
+}
+
+// TestFileGone takes the file away: what is written next is in a new one.
+func TestFileGone(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "record.db")
+	s := mustOpen(t, path)
+	mustWrite(t, s, 5)
+	for _, name := range names(t, dir) {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Write(t.Context(), []*ledger.Exchange{f}, []*ledger.Exchange{e, f}); err != nil {
+	mustWrite(t, s, 3)
+	expectCount(t, s, 3)
+
+	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Write(t.Context(), []*ledger.Exchange{f}, []*ledger.Exchange{e, f}); err != nil {
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	err := s.Write(t.Context(), nil, some(1))
+	expectError(t, err, store.Unreachable, path, "the file cannot be opened")
+	if _, err := s.Count(t.Context(), store.Filter{}); err == nil {
+		t.Error("a file that is away can be read")
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, s, 2)
+	expectCount(t, s, 5)
+}
+
+// TestLockedByHand waits for somebody who works on the file, and then says so.
+func TestLockedByHand(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record.db")
+	s := mustOpen(t, path)
+	db, err := sql.Open("sqlite", path+"?_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := some(1)
+	expectError(t, s.Write(t.Context(), nil, list), store.Locked, path, "another process keeps the file locked: end its transaction")
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write(t.Context(), nil, list); err != nil {
+		t.Error(err)
+	}
+	expectCount(t, s, 1)
+}
+
+// TestKilled ends a process in the midst of writing, again and again: what it has been
+// told is written is there, whole, and what it had not ended is lost.
+func TestKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record.db")
+	written := int64(0)
+	for range 4 {
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledChild$") //nolint:gosec // the test itself
+		child.Env = append(os.Environ(), "KEYBRIDGE_TEST_FILE="+path)
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		told := make([]byte, 1)
+		for range 20 {
+			if _, err := out.Read(told); err != nil {
+				t.Fatal(err)
+			}
+			written += batchOfChild
+		}
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	}
+	s := mustOpen(t, path)
+	n, err := s.Count(t.Context(), store.Filter{Status: ledger.Completed})
+	if err != nil || n < written || n > written+4*3*batchOfChild || n%batchOfChild != 0 {
+		t.Errorf("%d are completed, %v; the processes knew of %d", n, err, written)
+	}
+	if open, err := s.Count(t.Context(), store.Filter{Status: ledger.Open}); open != 0 || err != nil {
+		t.Errorf("%d are open, %v", open, err)
+	}
+	if lost, err := s.Count(t.Context(), store.Filter{Status: ledger.Lost}); lost < 4*20 || err != nil {
+		t.Errorf("%d are lost, %v", lost, err)
+	}
+	used, err := s.Usage(t.Context(), store.Filter{Status: ledger.Completed}, nil, store.Altogether)
+	if err != nil || len(used) != 1 || used[0].Requests != n {
+		t.Errorf("the hours say %+v, %v", used, err)
+	}
+}
+
+const batchOfChild = 7
+
+// TestKilledChild is the process that is killed: it says each batch that was written.
+func TestKilledChild(t *testing.T) {
+	path := os.Getenv("KEYBRIDGE_TEST_FILE")
+	if path == "" {
+		t.Skip("only what TestKilled starts")
+	}
+	s := mustOpen(t, path)
+	for {
+		if err := s.Write(t.Context(), some(1), some(batchOfChild)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stdout.WriteString("."); err != nil {
+			return
+		}
 	}
 }
