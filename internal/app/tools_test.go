@@ -222,10 +222,10 @@ func TestToolServersReload(t *testing.T) {
 
 	write(t, path, strings.Replace(text, "TICKETS}", "OTHER}", 1))
 	r.reload(t)
-	eventually(t, "tickets is up again", r.offers(t, 2))
-	if n := tickets.greeted(); n == greeted {
-		t.Error("a new credential began no session")
+	if !r.offers(t, 2)() {
+		t.Error("the tools of a changed server are gone until its new session is up")
 	}
+	eventually(t, "a new credential begins a session", func() bool { return tickets.greeted() > greeted })
 	var last string
 	tickets.got(func(h http.Header) {
 		if h.Get("Authorization") != "Bearer secret-of-tickets" {

@@ -61,6 +61,12 @@ func (s Server) withDefaults() Server {
 	return s
 }
 
+// offers says that a tool may be offered by its name.
+func (s *Server) offers(tool string) bool {
+	fits := func(pattern string) bool { return matches(pattern, tool) }
+	return (len(s.Allow) == 0 || slices.ContainsFunc(s.Allow, fits)) && !slices.ContainsFunc(s.Deny, fits)
+}
+
 // Room is a set of servers. It is safe for concurrent use.
 type Room struct {
 	servers []*server
@@ -103,7 +109,7 @@ func New(o Options, before *Room) *Room {
 		settings = settings.withDefaults()
 		s := before.share(settings)
 		if s == nil {
-			s = open(settings, &o)
+			s = open(settings, &o, before.lend(&settings))
 		}
 		r.servers = append(r.servers, s)
 	}
@@ -118,6 +124,23 @@ func (r *Room) share(settings Server) *server {
 		if reflect.DeepEqual(s.o, settings) && s.retain() {
 			s.revive()
 			return s
+		}
+	}
+	return nil
+}
+
+// lend returns the catalogue of the server that one with these settings replaces, if
+// it is the same one and up, to be offered until the new session has its own.
+func (r *Room) lend(settings *Server) *catalogue {
+	if r == nil {
+		return nil
+	}
+	for _, s := range r.servers {
+		if s.o.Name != settings.Name || s.o.URL != settings.URL || s.o.Command != settings.Command || !slices.Equal(s.o.Args, settings.Args) || !s.isUp() {
+			continue
+		}
+		if c := s.catalogue.Load(); c != nil {
+			return &catalogue{tools: slices.DeleteFunc(slices.Clone(c.tools), func(t tool) bool { return !settings.offers(t.name) })}
 		}
 	}
 	return nil

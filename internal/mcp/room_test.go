@@ -368,3 +368,80 @@ func TestNextRefresh(t *testing.T) {
 		}
 	}
 }
+
+// A server whose settings change keeps its tools until its new session is up: what is
+// offered does not change for a moment, and calls wait.
+func TestChangedServerKeepsItsTools(t *testing.T) {
+	t.Parallel()
+	s := newServer("echo", "drop")
+	handler := sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s }, nil)
+	hold := make(chan struct{})
+	srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-New") != "" {
+			<-hold
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	old := Server{Name: "one", URL: srv.URL}
+	r, l := newRoom(t, old)
+	waitUp(t, r, "one")
+	changed := Server{Name: "one", URL: srv.URL, Headers: map[string]string{"X-New": "1"}, Deny: []string{"drop"}}
+	next := roomAfter(t, r, l, changed)
+	if got := offered(next); got != "kb_one_echo" {
+		t.Errorf("offers %q while the new session begins", got)
+	}
+	var under sync.WaitGroup
+	under.Go(func() { wants(t, next, "kb_one_echo", ledger.ToolOK, "called with") })
+	close(hold)
+	under.Wait()
+	moved := changed
+	moved.URL = host(t, s, sdk.StreamableHTTPOptions{}).URL + "/elsewhere"
+	if got := offered(roomAfter(t, next, l, moved)); got != "" {
+		t.Errorf("offers %q of another place", got)
+	}
+	if strings.Contains(l.String(), "down") {
+		t.Errorf("that is no outage:\n%s", l)
+	}
+}
+
+// A changed server that cannot be reached with its new settings is down as any other.
+func TestChangedServerFails(t *testing.T) {
+	t.Parallel()
+	handler := sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return newServer("echo") }, &sdk.StreamableHTTPOptions{Stateless: true})
+	srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-New") != "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	r, l := newRoom(t, Server{Name: "one", URL: srv.URL})
+	waitUp(t, r, "one")
+	next := roomAfter(t, r, l, Server{Name: "one", URL: srv.URL, Headers: map[string]string{"X-New": "1"}})
+	waitDown(t, next, "one", "401")
+	if offered(next) != "" {
+		t.Errorf("offers %s", offered(next))
+	}
+}
+
+// A server, or a proxy before it, that holds back the head of the stream on which it
+// would tell of changes is one without such a stream.
+func TestHeldStream(t *testing.T) {
+	t.Parallel()
+	fine := crooked(toolNamed("x"), func(w http.ResponseWriter, _ *http.Request, a ask) {
+		answer(w, a, `{"content":[{"type":"text","text":"fine"}]}`)
+	})
+	srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			<-r.Context().Done()
+			return
+		}
+		fine.ServeHTTP(w, r)
+	}))
+	r, l := newRoom(t, Server{Name: "one", URL: srv.URL, ConnectTimeout: 2 * time.Second})
+	waitUp(t, r, "one")
+	wants(t, r, "kb_one_x", ledger.ToolOK, "fine")
+	if strings.Contains(l.String(), "down") {
+		t.Errorf("that is no outage:\n%s", l)
+	}
+}

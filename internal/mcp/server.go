@@ -76,8 +76,9 @@ type server struct {
 	moved   chan struct{} // closed when any of these changes
 }
 
-// open makes a server and begins to connect to it.
-func open(o Server, options *Options) *server {
+// open makes a server and begins to connect to it. It counts as up with a catalogue
+// that is lent until it has its own: calls wait for its session.
+func open(o Server, options *Options, lent *catalogue) *server {
 	ctx, stop := context.WithCancel(context.Background())
 	lives, abort := context.WithCancel(context.Background())
 	s := &server{
@@ -98,6 +99,10 @@ func open(o Server, options *Options) *server {
 		reason:  errors.New("it has not been reached yet"),
 		since:   time.Now(),
 		moved:   make(chan struct{}),
+	}
+	if lent != nil {
+		s.catalogue.Store(lent)
+		s.reason = nil
 	}
 	s.tasks.Go(func() { s.run(ctx) })
 	return s

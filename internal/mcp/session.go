@@ -234,8 +234,7 @@ func (l *listing) leave(why string) { l.left = append(l.left, why) }
 
 // consider takes a tool into the catalogue, if it may be offered.
 func (s *server) consider(t *sdk.Tool, l *listing) {
-	allowed := len(s.o.Allow) == 0 || slices.ContainsFunc(s.o.Allow, func(p string) bool { return matches(p, t.Name) })
-	if !allowed || slices.ContainsFunc(s.o.Deny, func(p string) bool { return matches(p, t.Name) }) {
+	if !s.o.offers(t.Name) {
 		return
 	}
 	shown := cut(t.Name, 64)
