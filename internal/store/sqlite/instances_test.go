@@ -15,7 +15,8 @@ import (
 // clocks go, and not because nobody could be heard.
 func TestSilence(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "record.db")
-	shared := func() *store.Store {
+	shared := func(t *testing.T) *store.Store {
+		t.Helper()
 		f := &file{path: path}
 		e, err := f.engine()
 		if err != nil {
@@ -28,7 +29,8 @@ func TestSilence(t *testing.T) {
 		}
 		return s
 	}
-	begun := func(s *store.Store, id string) *ledger.Exchange {
+	begun := func(t *testing.T, s *store.Store, id string) *ledger.Exchange {
+		t.Helper()
 		e := &ledger.Exchange{ID: "req_kb" + id + "000000000000", Start: time.Now(), Status: ledger.Completed}
 		if err := s.Write(t.Context(), []*ledger.Exchange{e}, nil); err != nil {
 			t.Fatal(err)
@@ -36,12 +38,12 @@ func TestSilence(t *testing.T) {
 		return e
 	}
 	synctest.Test(t, func(t *testing.T) {
-		quiet, talking, watcher := shared(), shared(), shared()
+		quiet, talking, watcher := shared(t), shared(t), shared(t)
 		defer quiet.Close()
 		defer talking.Close()
 		defer watcher.Close()
-		first := begun(quiet, "000000000001")
-		begun(talking, "000000000002")
+		first := begun(t, quiet, "000000000001")
+		begun(t, talking, "000000000002")
 		beat := func(s *store.Store, want int64) {
 			t.Helper()
 			if lost, err := s.Beat(t.Context()); lost != want || err != nil {
@@ -78,7 +80,7 @@ func TestSilence(t *testing.T) {
 		if err := quiet.Write(t.Context(), nil, []*ledger.Exchange{first}); err != nil {
 			t.Fatal(err)
 		}
-		begun(quiet, "000000000003")
+		begun(t, quiet, "000000000003")
 		beat(quiet, 0)
 		states(ledger.Completed, 1)
 		states(ledger.Lost, 0)
