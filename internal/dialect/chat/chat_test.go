@@ -169,7 +169,7 @@ func BenchmarkContent(b *testing.B) {
 	}
 }
 
-func FuzzObserve(f *testing.F) { dialecttest.Fuzz(f, chat.New()) }
+func FuzzObserve(f *testing.F) { dialecttest.Fuzz(f, observing) }
 
 func BenchmarkBody(b *testing.B) {
 	body, err := os.ReadFile("testdata/completion.json")

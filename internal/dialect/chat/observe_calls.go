@@ -98,22 +98,29 @@ func (h *heard) message(choice int64, message []byte) (says bool) {
 		return dialect.Says(message)
 	}
 	var reasoning brought
+	places := 0 // where reasoning could stand
 	for parts := dialect.PartsOf(message); ; {
 		name, v, ok := parts.Next()
 		if !ok {
 			break
 		}
-		if string(name) == "role" || !dialect.Says(v) {
+		if string(name) == "role" {
 			continue
 		}
-		says = true
+		said := dialect.Says(v)
+		says = says || said
 		switch string(name) {
 		case "tool_calls":
 			h.list(choice, v)
 		case "function_call":
-			h.fragment(choice, v, legacy)
+			if said {
+				h.fragment(choice, v, legacy)
+			}
 		case "reasoning_content", "reasoning":
-			if reasoning.value == nil && v[0] == '"' { // some upstreams say it twice
+			if v[0] != '"' {
+				break
+			}
+			if places++; said && reasoning.value == nil { // some upstreams say it twice
 				reasoning = brought{name: `"reasoning":`, value: v}
 				if string(name) == "reasoning_content" {
 					reasoning.name = `"reasoning_content":`
@@ -121,8 +128,12 @@ func (h *heard) message(choice int64, message []byte) (says bool) {
 			}
 		}
 	}
-	if reasoning.value != nil && h.gather.Reasons() {
-		h.reason(choice, reasoning)
+	if h.gather.Reasons() {
+		h.brief += places
+		if reasoning.value != nil {
+			h.brief--
+			h.reason(choice, reasoning)
+		}
 	}
 	return says
 }

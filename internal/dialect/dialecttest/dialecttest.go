@@ -295,27 +295,6 @@ func (s Suite) chunks(t *testing.T) {
 	}
 }
 
-// Fuzz lets observers of d see anything: they must not panic, nor count below
-// zero, nor break a stream with anything but one event of one line of JSON.
-func Fuzz(f *testing.F, d dialect.Dialect) {
-	for _, file := range files(f) {
-		body := read(f, filepath.Base(file))
-		f.Add(body, uint8(wire.SSE))
-		f.Add(body, uint8(wire.JSON))
-	}
-	f.Fuzz(func(t *testing.T, body []byte, framing uint8) {
-		_, o := watch(t, d, wire.Framing(framing%3), bytes.NewReader(body))
-		u := o.Turn().Usage
-		if min(u.Input, u.Output, u.CacheRead, u.CacheWrite, u.Reasoning, u.Total()) < 0 || u.Reasoning > u.Output {
-			t.Fatalf("usage %+v", u)
-		}
-		e := o.Break(newFault(fault.BadUpstream))
-		if !json.Valid(e.Data) || bytes.ContainsAny(e.Data, "\r\n") || !e.Closed() {
-			t.Fatalf("the stream is broken with %q", e.Raw)
-		}
-	})
-}
-
 // Strict decodes data into v and reports whether it has just the fields of v.
 func Strict(data []byte, v any) bool {
 	d := json.NewDecoder(bytes.NewReader(data))

@@ -108,4 +108,4 @@ func TestContentCostsNoAllocation(t *testing.T) {
 	}
 }
 
-func FuzzObserve(f *testing.F) { dialecttest.Fuzz(f, messages.New()) }
+func FuzzObserve(f *testing.F) { dialecttest.Fuzz(f, observing) }

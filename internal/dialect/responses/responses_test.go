@@ -122,4 +122,4 @@ func TestContentCostsNoAllocation(t *testing.T) {
 	}
 }
 
-func FuzzObserve(f *testing.F) { dialecttest.Fuzz(f, responses.New()) }
+func FuzzObserve(f *testing.F) { dialecttest.Fuzz(f, observing) }

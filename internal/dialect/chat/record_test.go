@@ -1,0 +1,113 @@
+package chat_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/dialect/chat"
+	"keybridge/internal/dialect/dialecttest"
+	"keybridge/internal/llm"
+	"keybridge/internal/wire"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func observing(k dialect.Keep) dialect.Dialect { return chat.Dialect{Keep: k} }
+
+// saidCall is a call of which everything is kept.
+func saidCall(id, name, arguments string) llm.ToolCall {
+	c := llm.ToolCall{ID: id, Name: name, Size: len(arguments)}
+	if arguments != "" {
+		c.Arguments = []byte(arguments)
+	}
+	return c
+}
+
+func thoughts(pieces ...string) (list []llm.Thought) {
+	for _, p := range pieces {
+		list = append(list, llm.Thought{Text: p, Size: len(p)})
+	}
+	return list
+}
+
+// flex is the turn of the answers, which are all served alike.
+func flex(stop string, complete bool, calls ...llm.ToolCall) llm.Turn {
+	return llm.Turn{ID: "chatcmpl-1", Model: "gpt-4.1-2025-04-14", Stop: stop, Tier: "flex", Complete: complete, Calls: calls}
+}
+
+func TestRecords(t *testing.T) {
+	t.Parallel()
+	whole := used(
+		flex("tool_calls", true, saidCall("call_1", "a", `{"x":1} `), saidCall("call_2", "b", "{} \n"), saidCall("call_3", "patch", `*** "é"!`)),
+		llm.Usage{Input: 80, Output: 300, CacheRead: 1920, CacheWrite: 6, Reasoning: 64})
+	whole.Thoughts = thoughts(`Let me "é" see`)
+
+	cut := flex("", false, saidCall("call_1", "a", `{"x":`))
+	cut.Thoughts = whole.Thoughts
+	thinking := flex("", false)
+	thinking.Thoughts = thoughts(`Let me "é"`)
+
+	choices := flex("tool_calls", true, saidCall("call_1", "a", "{}"), saidCall("call_2", "b", "{}  "))
+	choices.Thoughts = thoughts("one", "two")
+
+	failed := flex("", false, saidCall("call_1", "a", `{"x":"y`))
+	failed.Thoughts = thoughts("hm")
+
+	dialecttest.Records(t, observing, map[string]dialecttest.Record{
+		"a stream":                  {File: "all.sse", Turn: whole},
+		"a body":                    {File: "all.json", Turn: whole},
+		"cut in a call":             {File: "all.sse", Cut: 9, Turn: cut},
+		"cut in reasoning":          {File: "all.sse", Cut: 3, Turn: thinking},
+		"calls that come whole":     {File: "whole-calls.sse", Turn: flex("tool_calls", true, saidCall("c1", "a", "{}"), saidCall("c2", "a", `{"y":2}`), saidCall("c3", "b", "{}"), saidCall("c4", "b", "{}"))},
+		"a function call":           {File: "legacy.sse", Turn: flex("function_call", true, saidCall("", "f", `{"a":1}`))},
+		"two choices":               {File: "choices.sse", Turn: choices},
+		"an error in the mid of it": {File: "error-late.sse", Turn: failed},
+	})
+}
+
+// Chunks that are like others are not read but compared: what is told of them must be
+// what reading each of them tells. A chunk with a space more is like none before it.
+func FuzzAlike(f *testing.F) {
+	all, err := filepath.Glob("testdata/*/*.sse")
+	if err != nil || len(all) == 0 {
+		f.Fatalf("no fixtures: %v", err)
+	}
+	for _, file := range all {
+		body, err := os.ReadFile(file) //nolint:gosec // the suite's own fixtures
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		compared, read := observing(dialect.Keep{Arguments: true, Reasoning: true, Limit: 99}).Observe(), observing(dialect.Keep{Arguments: true, Reasoning: true, Limit: 99}).Observe()
+		r := wire.NewReader(wire.SSE, bytes.NewReader(body))
+		for n := 1; ; n++ {
+			e, err := r.Next()
+			if err != nil {
+				break
+			}
+			if len(e.Data) == 0 || e.Chunk {
+				continue
+			}
+			if e.Data[0] == '{' && !json.Valid(e.Data) {
+				t.Skip("no chunk")
+			}
+			compared.Event(e)
+			data := append([]byte(strings.Repeat(" ", n%50)), e.Data...)
+			if e.Data[0] != '{' {
+				data = e.Data
+			}
+			read.Event(wire.Event{Raw: append([]byte("data: "), data...), Name: e.Name, Data: data})
+		}
+		if diff := cmp.Diff(read.Turn(), compared.Turn(), cmpopts.IgnoreFields(llm.Turn{}, "ID", "Model", "Tier")); diff != "" {
+			t.Errorf("%s (-read +compared):\n%s", body, diff)
+		}
+	})
+}
