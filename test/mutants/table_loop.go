@@ -35,6 +35,48 @@ var loopMutants = []mutant{
 		"internal/gateway TestHiddenIsOfItsCaller",
 	},
 	{
+		"what is hidden of one API is another's", "internal/gateway/loop.go",
+		`who := strconv.Itoa(int(x.match.API)) + "/" + x.record.Principal.Name`,
+		`who := strconv.Itoa(0) + "/" + x.record.Principal.Name`,
+		"internal/gateway TestHiddenIsOfItsAPI",
+	},
+	{
+		"an SDK that retries runs the tools again", "internal/gateway/exchange.go",
+		"if len(x.record.Tools) > 0 {",
+		"if len(x.record.Tools) > 1000 {",
+		"internal/gateway TestNoRetryOnceToolsHaveRun",
+	},
+	{
+		"an idempotency key goes with every turn", "internal/gateway/attempt.go",
+		"if x.loop == nil || len(x.loop.steps) == 0 {",
+		"if x.loop == nil || len(x.loop.steps) < 1000 {",
+		"internal/gateway TestIdempotencyKeyIsOfTheFirstTurn",
+	},
+	{
+		"an upstream that stays open delays the tools", "internal/gateway/converse.go",
+		"if f.done && !ended && f.streamed() {",
+		"if f.done && !ended && !f.streamed() {",
+		"internal/gateway TestUpstreamStaysOpen",
+	},
+	{
+		"a call by the same id is taken for the same", "internal/dialect/samecall.go",
+		"return said.Name == name && SameJSON(said.Arguments, arguments)",
+		"return said.Name == name || SameJSON(said.Arguments, arguments)",
+		"internal/dialect TestSameCall",
+	},
+	{
+		"a call is demanded in every turn", "internal/dialect/chat/tools.go",
+		`case word == "required", word == "any":`,
+		`case word == "any":`,
+		"internal/dialect/chat TestFollowUp",
+	},
+	{
+		"a splicer keeps whatever comes", "internal/dialect/messages/splice.go",
+		"if t.kept <= dialect.MostKept {",
+		"if t.kept <= 1000*dialect.MostKept {",
+		"internal/dialect/messages TestFlood",
+	},
+	{
 		"an upstream's error is spliced with its secret", "internal/gateway/converse.go",
 		"ev.Raw, ev.Data = m.Mask(ev.Raw), m.Mask(ev.Data)",
 		"ev.Raw = m.Mask(ev.Raw)",
