@@ -172,6 +172,7 @@ func TestHostileAnswers(t *testing.T) {
 		"bomb": {func(w http.ResponseWriter, _ *http.Request, _ ask) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Encoding", "gzip")
+			w.(http.Flusher).Flush()
 			z := gzip.NewWriter(w)
 			io.Copy(z, io.LimitReader(zeros{}, 64<<20))
 			z.Close()
@@ -268,6 +269,10 @@ func TestHostileCatalogues(t *testing.T) {
 		many[i] = fmt.Sprintf("t%03d", i)
 	}
 	long := strings.Repeat("n", 100<<10)
+	heavy := make([]string, 122)
+	for i := range heavy {
+		heavy[i] = fmt.Sprintf(`{"name":"t%03d","inputSchema":{"type":"object","title":%q}}`, len(heavy)-i, long[:30<<10])
+	}
 	tests := map[string]struct {
 		tools string
 		check func(*testing.T, *Room)
@@ -275,6 +280,15 @@ func TestHostileCatalogues(t *testing.T) {
 		"too many": {toolNamed(many...), func(t *testing.T, r *Room) {
 			if n := len(r.All()); n != mostTools {
 				t.Errorf("%d tools are offered, want %d", n, mostTools)
+			}
+		}},
+		"too heavy": {strings.Join(heavy, ","), func(t *testing.T, r *Room) {
+			size := 0
+			for _, o := range r.All() {
+				size += len(o.Schema)
+			}
+			if all := r.All(); size > mostOffered || size < mostOffered-31<<10 || all[0].Name != "kb_bad_t001" || len(all) != 17 {
+				t.Errorf("%d tools of %d bytes are offered", len(all), size)
 			}
 		}},
 		"prompt-sized": {

@@ -363,10 +363,69 @@ func TestNextRefresh(t *testing.T) {
 	for ttl, want := range map[time.Duration]time.Duration{
 		0: 10 * time.Minute, -1: 10 * time.Minute, time.Millisecond: 30 * time.Second, 2 * time.Minute: 2 * time.Minute, 48 * time.Hour: time.Hour,
 	} {
-		if got := p.next(&catalogue{ttl: ttl}); got != want {
-			t.Errorf("ttl %s: again in %s, want %s", ttl, got, want)
+		c := &catalogue{ttl: ttl}
+		alone, told := &session{guard: &guard{}}, &session{guard: &guard{}}
+		told.guard.streams.Add(1)
+		for _, x := range []*session{told, {}} { // one with a stream, and a command
+			if got := p.again(x, c); got != want {
+				t.Errorf("ttl %s: again in %s, want %s", ttl, got, want)
+			}
+		}
+		if got := p.again(alone, c); got != min(want, time.Minute) {
+			t.Errorf("ttl %s: without a stream again in %s", ttl, got)
 		}
 	}
+}
+
+// A session knows whether its server would be heard to end.
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	for _, era := range eras {
+		t.Run(era.name, func(t *testing.T) {
+			t.Parallel()
+			r, _ := newRoom(t, Server{Name: "one", URL: host(t, newServer("echo"), era.options).URL})
+			waitUp(t, r, "one")
+			until(t, "its stream is open", func() bool { return !r.servers[0].sessionNow().alone() })
+		})
+	}
+	srv := serve(t, crooked(toolNamed("x"), nil))
+	r, _ := newRoom(t, Server{Name: "none", URL: srv.URL})
+	waitUp(t, r, "none")
+	if !r.servers[0].sessionNow().alone() {
+		t.Error("a server that refuses the stream has one")
+	}
+	s := newServer("echo")
+	r, _ = newRoom(t, Server{Name: "lost", URL: host(t, s, sdk.StreamableHTTPOptions{}).URL})
+	waitUp(t, r, "lost")
+	x := r.servers[0].sessionNow()
+	x.kill()
+	until(t, "its stream is closed", x.alone)
+}
+
+// What a server says of how long its list holds does not keep a reload from asking.
+func TestReloadAsksInSpiteOfTTL(t *testing.T) {
+	t.Parallel()
+	s := newServer("a", "b", "c")
+	var lists atomic.Int64
+	s.AddReceivingMiddleware(func(next sdk.MethodHandler) sdk.MethodHandler {
+		return func(ctx context.Context, method string, req sdk.Request) (sdk.Result, error) {
+			res, err := next(ctx, method, req)
+			if page, ok := res.(*sdk.ListToolsResult); ok {
+				lists.Add(1)
+				page.TTLMs = int(time.Hour.Milliseconds())
+			}
+			return res, err
+		}
+	})
+	one := Server{Name: "one", URL: host(t, s, sdk.StreamableHTTPOptions{Stateless: true}).URL}
+	r, l := newRoom(t, one)
+	waitUp(t, r, "one")
+	if got := r.servers[0].catalogue.Load().ttl; got != time.Hour {
+		t.Errorf("the list holds for %s", got)
+	}
+	before := lists.Load()
+	roomAfter(t, r, l, one)
+	until(t, "all pages are asked for again", func() bool { return lists.Load() == 2*before })
 }
 
 // A server whose settings change keeps its tools until its new session is up: what is

@@ -269,7 +269,7 @@ func (s *server) live(ctx context.Context) (lived bool, _ error) {
 // attend refreshes the catalogue as long as the session lives.
 func (s *server) attend(ctx context.Context, x *session, c *catalogue) error {
 	last := time.Now()
-	due := time.NewTimer(s.pace.next(c))
+	due := time.NewTimer(s.pace.again(x, c))
 	defer due.Stop()
 	for {
 		select {
@@ -291,12 +291,21 @@ func (s *server) attend(ctx context.Context, x *session, c *catalogue) error {
 		}
 		last = time.Now()
 		s.rose(x, c)
-		next := s.pace.next(c)
+		next := s.pace.again(x, c)
 		if x.deaf() { // it does not hear of changes any more: another session would
 			next = min(next, s.pace.settled-time.Since(x.began))
 		}
 		due.Reset(next)
 	}
+}
+
+// again is when the catalogue is to be asked for again. Where nothing else tells
+// that the server has died, that does.
+func (p pace) again(x *session, c *catalogue) time.Duration {
+	if x.alone() {
+		return min(p.next(c), p.refresh/10)
+	}
+	return p.next(c)
 }
 
 // next is how long a catalogue is good for.

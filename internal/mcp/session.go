@@ -25,6 +25,7 @@ const (
 	listedInSession = 64 << 20 // the SDK keeps pages: a session is renewed before they are too many
 	longestText     = 4 << 10  // of a description
 	longestSchema   = 64 << 10
+	mostOffered     = 512 << 10 // of the descriptions and schemas of a server
 )
 
 // session is one session with a server, from its first word to its last.
@@ -61,6 +62,10 @@ func (x *session) ended() bool {
 
 // deaf says that the session is not told of changes any more, as it was.
 func (x *session) deaf() bool { return x.guard != nil && x.guard.deaf.Load() }
+
+// alone says that nothing would tell of the server's end: it has no stream open, and
+// is no command.
+func (x *session) alone() bool { return x.guard != nil && x.guard.streams.Load() == 0 }
 
 // stale says that the session should make room for another.
 func (x *session) stale(settled time.Duration) bool {
@@ -127,6 +132,7 @@ func (s *server) connect(ctx context.Context) (*session, error) {
 		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) { s.poke() },
 	})
 	client.AddReceivingMiddleware(refuse)
+	client.AddSendingMiddleware(fresh)
 	ctx, cancel := context.WithTimeout(ctx, s.o.ConnectTimeout)
 	defer cancel()
 	var options sdk.ClientSessionOptions
@@ -151,6 +157,21 @@ func refuse(next sdk.MethodHandler) sdk.MethodHandler {
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "not offered here"}
 		}
 		return next(ctx, method, req)
+	}
+}
+
+// ttlKey is where fresh puts the server's word on how long a page holds, in milliseconds.
+const ttlKey = "keybridge/ttl"
+
+// fresh keeps the SDK from answering for the server as long as a page holds by its own
+// word: who asks again has a reason.
+func fresh(next sdk.MethodHandler) sdk.MethodHandler {
+	return func(ctx context.Context, method string, req sdk.Request) (sdk.Result, error) {
+		res, err := next(ctx, method, req)
+		if page, ok := res.(*sdk.ListToolsResult); ok && err == nil {
+			page.Meta, page.TTLMs = sdk.Meta{ttlKey: page.TTLMs}, 0
+		}
+		return res, err
 	}
 }
 
@@ -194,7 +215,8 @@ func (s *server) list(ctx context.Context, x *session) (*catalogue, error) {
 		for _, t := range page.Tools {
 			s.consider(t, &l)
 		}
-		if ttl := time.Duration(page.TTLMs) * time.Millisecond; pages == 1 || ttl < l.ttl {
+		ms, _ := page.Meta[ttlKey].(int)
+		if ttl := time.Duration(ms) * time.Millisecond; pages == 1 || ttl < l.ttl {
 			l.ttl = ttl
 		}
 		if page.NextCursor == "" {
@@ -207,6 +229,7 @@ func (s *server) list(ctx context.Context, x *session) (*catalogue, error) {
 		l.cursor = page.NextCursor
 	}
 	slices.SortStableFunc(l.tools, func(a, b tool) int { return strings.Compare(a.name, b.name) })
+	l.fit()
 	c := &catalogue{tools: l.tools, ttl: l.ttl}
 	if before := s.catalogue.Load(); len(l.left) > 0 && (before == nil || !before.equal(c)) {
 		s.log.Warn("tools of an MCP server are left out", slog.Int("left_out", len(l.left)), slog.Any("why", l.left[:min(len(l.left), 5)]))
@@ -231,6 +254,20 @@ type listing struct {
 }
 
 func (l *listing) leave(why string) { l.left = append(l.left, why) }
+
+// fit leaves out what would make every prompt too large.
+func (l *listing) fit() {
+	size := 0
+	l.tools = slices.DeleteFunc(l.tools, func(t tool) bool {
+		more := len(t.description) + len(t.schema)
+		if size+more > mostOffered {
+			l.leave(fmt.Sprintf("%s: all tools of a server may have %d bytes of descriptions and schemas together", cut(t.name, 64), mostOffered))
+			return true
+		}
+		size += more
+		return false
+	})
+}
 
 // consider takes a tool into the catalogue, if it may be offered.
 func (s *server) consider(t *sdk.Tool, l *listing) {

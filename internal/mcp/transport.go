@@ -80,6 +80,8 @@ type guard struct {
 	asked  atomic.Bool  // for such a stream, with GET
 	deaf   atomic.Bool  // such a stream has ended for good
 	listed atomic.Int64 // bytes of the catalogue
+
+	streams atomic.Int64 // on which the server tells of changes, open now
 }
 
 func (s *server) newGuard(life context.Context) *guard {
@@ -245,7 +247,8 @@ func (g *guard) wrap(resp *http.Response, what asking, f *fate, release func(), 
 		b.id = nil
 	case stream && events:
 		b.id, b.left = nil, 0
-		b.ended = func() { g.deaf.Store(what.Method != ""); g.lost() }
+		g.streams.Add(1)
+		b.ended = func() { g.streams.Add(-1); g.deaf.Store(what.Method != ""); g.lost() }
 	case what.Method == "tools/call":
 		b.left = g.most
 	case what.Method == "tools/list":
