@@ -440,9 +440,9 @@ func TestSlow(t *testing.T) {
 			for _, e := range ended {
 				given[e.ID]++
 			}
-			time.Sleep(900 * time.Millisecond)
 			return nil
 		}
+		s.slow = 900 * time.Millisecond
 		r := record.New(record.Options{Sink: s, Spool: dir, Observer: seen, Logger: log.logger()})
 		for i := range 100 {
 			finish(r, ids(i*10, i*10+10)...)

@@ -2,7 +2,6 @@ package record
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"strconv"
@@ -17,7 +16,8 @@ import (
 const (
 	lineStart = `{"sum":"`
 	sumSize   = 8
-	bodyAt    = len(lineStart) + sumSize + len(`",`)
+	sumEnd    = `",`
+	bodyAt    = len(lineStart) + sumSize + len(sumEnd)
 	begunKey  = `"begun":`
 	endedKey  = `"ended":`
 )
@@ -26,12 +26,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli) //nolint:gochecknoglobals // 
 
 // appendLine writes an exchange as a line.
 func appendLine(to []byte, e *ledger.Exchange, ended bool) ([]byte, error) {
-	data, err := json.Marshal(e)
+	data, err := e.MarshalJSON()
 	if err != nil {
 		return to, err
 	}
 	start := len(to)
-	to = append(to, lineStart+`00000000",`...)
+	to = append(to, lineStart+`00000000`+sumEnd...)
 	if ended {
 		to = append(to, endedKey...)
 	} else {
@@ -45,7 +45,8 @@ func appendLine(to []byte, e *ledger.Exchange, ended bool) ([]byte, error) {
 
 // parseLine reads a line, without its end; false if it is not as it was written.
 func parseLine(line []byte) (e *ledger.Exchange, ended, ok bool) {
-	if len(line) < bodyAt+len(endedKey) || string(line[:len(lineStart)]) != lineStart {
+	if len(line) < bodyAt+len(endedKey) || string(line[:len(lineStart)]) != lineStart ||
+		string(line[bodyAt-len(sumEnd):bodyAt]) != sumEnd {
 		return nil, false, false
 	}
 	sum, err := strconv.ParseUint(string(line[len(lineStart):len(lineStart)+sumSize]), 16, 32)
@@ -55,7 +56,7 @@ func parseLine(line []byte) (e *ledger.Exchange, ended, ok bool) {
 	}
 	data := body[len(endedKey) : len(body)-1]
 	e = new(ledger.Exchange)
-	if json.Unmarshal(data, e) != nil {
+	if e.UnmarshalJSON(data) != nil {
 		return nil, false, false
 	}
 	return e, bytes.HasPrefix(body, []byte(endedKey)), true

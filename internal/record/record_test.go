@@ -27,6 +27,7 @@ type sink struct {
 	fail   func(begun, ended []*ledger.Exchange) error // nil: no failure
 	hang   chan struct{}                               // writes do not come back until it is closed
 	deaf   bool                                        // not even if their context ends
+	slow   time.Duration                               // that a write takes
 }
 
 func newSink() *sink { return &sink{rows: map[string]*ledger.Exchange{}} }
@@ -34,8 +35,9 @@ func newSink() *sink { return &sink{rows: map[string]*ledger.Exchange{}} }
 func (s *sink) Write(ctx context.Context, begun, ended []*ledger.Exchange) error {
 	s.mu.Lock()
 	s.calls++
-	hang, deaf := s.hang, s.deaf
+	hang, deaf, slow := s.hang, s.deaf, s.slow
 	s.mu.Unlock()
+	time.Sleep(slow)
 	if hang != nil {
 		over := ctx.Done()
 		if deaf {
@@ -54,6 +56,12 @@ func (s *sink) Write(ctx context.Context, begun, ended []*ledger.Exchange) error
 			return err
 		}
 	}
+	s.take(begun, ended)
+	return nil
+}
+
+// take keeps what it is given.
+func (s *sink) take(begun, ended []*ledger.Exchange) {
 	if len(begun)+len(ended) > 0 {
 		s.writes = append(s.writes, [2]int{len(begun), len(ended)})
 	}
@@ -68,7 +76,6 @@ func (s *sink) Write(ctx context.Context, begun, ended []*ledger.Exchange) error
 			s.order = append(s.order, e.ID)
 		}
 	}
-	return nil
 }
 
 // set changes the sink while it is in use.
