@@ -78,6 +78,17 @@ type Observer interface {
 	Break(*fault.Error) wire.Event
 }
 
+// Meterer is a dialect whose streams tell of their usage only if they are asked to.
+type Meterer interface {
+	// Meter asks for the usage of a stream whose client has not asked for it. Any other
+	// request stays as it is, and asked is false.
+	Meter(body []byte) (edited []byte, asked bool)
+	// Unmeter takes out of an event what only a request that Meter has edited brings
+	// about; show is false if nothing is left of it. The event is not changed. It stands
+	// between what observes the upstream and a Splicer, and remembers nothing.
+	Unmeter(e wire.Event) (shown wire.Event, show bool)
+}
+
 // Tooler is a dialect that can add tools to a conversation. All edits are surgical:
 // what is not theirs keeps its bytes.
 type Tooler interface {
