@@ -190,7 +190,7 @@ func (a *App) warnFixed(old, next *config.Config) {
 func (a *App) target(p *config.Provider) (*gateway.Target, error) {
 	t := &gateway.Target{
 		Target:  upstream.Target{Name: p.Name, Kind: p.Kind, Base: p.BaseURL},
-		Enabled: p.Enabled,
+		Enabled: p.Enabled, Meter: p.Meter,
 	}
 	if len(p.Keys) == 0 {
 		t.Masker = upstream.NewMasker(nil)

@@ -20,6 +20,7 @@ var errUpstream = errors.New("the upstream reported an error in its answer")
 // converse runs the turns of a conversation, each its own call over the pool, until
 // one asks for no central tool. Without tools that is the first.
 func (x *exchange) converse(pool *keypool.Pool, want keypool.Want) {
+	x.meter()
 	if f := x.equip(); f != nil {
 		x.refuse(f)
 		return

@@ -57,6 +57,8 @@ func (s *Snapshot) KeyPools() []*keypool.Pool {
 type Target struct {
 	upstream.Target
 	Enabled bool
+	// Meter asks for the usage of streams whose client has not asked for it.
+	Meter bool
 	// Masker finds the pool's secrets in what the upstream says.
 	Masker *upstream.Masker
 }

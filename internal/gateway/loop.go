@@ -65,7 +65,11 @@ func (x *exchange) equip() *fault.Error {
 	}
 	x.setBody(body)
 	x.loop = &loop{tooler: tooler, splice: tooler.Splice(func(name string) bool { return mine[name] })}
-	x.out.splice = x.loop.splice
+	if m, ok := x.out.splice.(*unmeter); ok {
+		m.next = x.loop.splice
+	} else {
+		x.out.splice = x.loop.splice
+	}
 	return nil
 }
 

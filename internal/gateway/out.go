@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"keybridge/internal/dialect"
 	"keybridge/internal/upstream"
 	"keybridge/internal/wire"
 )
@@ -26,6 +25,11 @@ var (
 	errClientGone = errors.New("the client went away")
 )
 
+// editor changes what a client sees of an answer; see dialect.Splicer.
+type editor interface {
+	Event(wire.Event) []wire.Event
+}
+
 // out is the client's side of an exchange: the head that is to be sent, what is
 // held back, and the clock of silences. The handler's goroutine and the watchdog
 // timer share it under its lock; nobody else writes to the client.
@@ -37,7 +41,7 @@ type out struct {
 	head   bool // the request is HEAD: no bodies
 	stream Stream
 	ping   []byte
-	splice dialect.Splicer // nil: the upstream's bytes as they are
+	splice editor // nil: the upstream's bytes as they are
 
 	status    int
 	header    http.Header    // of the gateway's own answer
