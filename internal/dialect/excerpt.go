@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -76,7 +77,7 @@ func (x *Excerpt) Bytes() []byte {
 		kept = whole(kept)
 	}
 	if utf8.Valid(kept) {
-		return kept[:len(kept):len(kept)]
+		return slices.Clip(kept)
 	}
 	return bytes.ToValidUTF8(kept, []byte("?")) // which makes nothing longer
 }

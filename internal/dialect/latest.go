@@ -21,9 +21,12 @@ type marks struct {
 	n  int                // how many there were
 }
 
-func (m *marks) add(at int) {
-	m.at[m.n%maxAnswers] = uint32(at) //nolint:gosec // a body is smaller
-	m.n++
+// note takes in where a bracket opens, and how many are open there; without marks nothing.
+func (m *marks) note(depth, at int) {
+	if m != nil && depth == 1 {
+		m.at[m.n%maxAnswers] = uint32(at) //nolint:gosec // a body is smaller
+		m.n++
+	}
 }
 
 // list is all that is remembered, in order.
@@ -71,8 +74,7 @@ func isAnswer(kind string) bool {
 // appendAnswers reads a message or an item, no further than it must, and says whether
 // the model said it.
 func appendAnswers(answers []Answer, turn []byte) (all []Answer, said bool) {
-	var one Answer
-	var role, kind string
+	var r result
 	for parts := PartsOf(turn); ; {
 		name, ok := parts.name()
 		if !ok {
@@ -80,7 +82,7 @@ func appendAnswers(answers []Answer, turn []byte) (all []Answer, said bool) {
 		}
 		if string(name) == "content" {
 			switch {
-			case role == "user" && parts.begins('"'):
+			case r.role == "user" && parts.begins('"'):
 				return answers, false // words, as long as they are
 			case parts.begins('['):
 				answers = appendResults(answers, &parts)
@@ -88,27 +90,38 @@ func appendAnswers(answers []Answer, turn []byte) (all []Answer, said bool) {
 			}
 		}
 		value, _ := parts.value()
-		switch string(name) {
-		case "role":
-			if role = roleIn(value); role == "assistant" {
-				return nil, true
-			}
-		case "type":
-			if kind = Text(value); kind != "message" && !isAnswer(kind) {
-				return nil, true // an item of the Responses API
-			}
-		case "tool_call_id", "call_id", "approval_request_id":
-			one.Call = callID(value)
-		case "status":
-			one.Failed = string(value) == `"failed"`
-		case "approve":
-			one.Failed = string(value) == "false"
+		if r.member(name, value); r.said {
+			return nil, true
 		}
 	}
-	if one.Call != "" && (role == "tool" || isAnswer(kind)) {
-		answers = append(answers, one)
+	if r.Call != "" && (r.role == "tool" || isAnswer(r.kind)) {
+		answers = append(answers, r.Answer)
 	}
 	return answers, false
+}
+
+// result is a message or an item that may answer a call.
+type result struct {
+	Answer
+	role, kind string
+	said       bool // by the model
+}
+
+func (r *result) member(name, value []byte) {
+	switch string(name) {
+	case "role":
+		r.role = roleIn(value)
+		r.said = r.role == "assistant"
+	case "type":
+		r.kind = Text(value)
+		r.said = r.kind != "message" && !isAnswer(r.kind) // an item of the Responses API
+	case "tool_call_id", "call_id", "approval_request_id":
+		r.Call = callID(value)
+	case "status":
+		r.Failed = string(value) == `"failed"`
+	case "approve":
+		r.Failed = string(value) == "false"
+	}
 }
 
 // appendResults reads the blocks of a message of the Messages API, and goes behind them.

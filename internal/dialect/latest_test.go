@@ -3,6 +3,7 @@ package dialect_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -133,7 +134,7 @@ func TestAnswersOfLongConversations(t *testing.T) {
 				}
 			}
 			prompt, size := p.Prompt(100)
-			if wanted := "u" + fmt.Sprint(before-1); before > 0 && (prompt != wanted || size != len(wanted)) || before == 0 && size != 0 {
+			if wanted := "u" + strconv.Itoa(before-1); before > 0 && (prompt != wanted || size != len(wanted)) || before == 0 && size != 0 {
 				t.Fatalf("%d before, %d answers: prompt %q of %d bytes, want %q", before, answers, prompt, size, wanted)
 			}
 		}

@@ -160,9 +160,7 @@ func (w *walker) nested(i int, m *marks) (int, error) {
 			if depth == maxDepth {
 				return 0, bad(i, "brackets are nested more than %d deep", maxDepth)
 			}
-			if depth == 1 && m != nil {
-				m.add(i - start)
-			}
+			m.note(depth, i-start)
 			bit := uint64(1) << (depth % 64)
 			if w.open[depth/64] &^= bit; c == '{' {
 				w.open[depth/64] |= bit

@@ -117,25 +117,28 @@ func (h *heard) message(choice int64, message []byte) (says bool) {
 				h.fragment(choice, v, legacy)
 			}
 		case "reasoning_content", "reasoning":
-			if v[0] != '"' {
-				break
-			}
-			if places++; said && reasoning.value == nil { // some upstreams say it twice
-				reasoning = brought{name: `"reasoning":`, value: v}
-				if string(name) == "reasoning_content" {
-					reasoning.name = `"reasoning_content":`
-				}
+			if v[0] == '"' {
+				places++
+				reasoning.take(name, v)
 			}
 		}
 	}
-	if h.gather.Reasons() {
-		h.brief += places
-		if reasoning.value != nil {
-			h.brief--
-			h.reason(choice, reasoning)
-		}
+	if h.gather.Reasons() && places > 0 {
+		h.brief += places - 1
+		h.reason(choice, reasoning)
 	}
 	return says
+}
+
+// take notes the first that says anything: some upstreams say it twice.
+func (b *brought) take(name, value []byte) {
+	if len(b.value) > len(`""`) {
+		return
+	}
+	b.value, b.name = value, `"reasoning":`
+	if string(name) == "reasoning_content" {
+		b.name = `"reasoning_content":`
+	}
 }
 
 func (h *heard) list(choice int64, list []byte) {

@@ -32,9 +32,7 @@ func (o *observer) Event(e wire.Event) dialect.Kind {
 	}
 	switch dialect.TypeOf(e) {
 	case "content_block_delta":
-		if len(o.blocks.open) > 0 {
-			o.blocks.delta(e.Data)
-		}
+		o.blocks.delta(e.Data)
 		return dialect.Content
 	case "ping":
 		return dialect.Preamble
@@ -44,9 +42,7 @@ func (o *observer) Event(e wire.Event) dialect.Kind {
 	case "content_block_start":
 		return o.blocks.start(e.Data)
 	case "content_block_stop":
-		if len(o.blocks.open) > 0 {
-			o.blocks.stop(e.Data)
-		}
+		o.blocks.stop(e.Data)
 		return dialect.Content
 	case "message_delta":
 		o.delta(e.Data)

@@ -167,6 +167,12 @@ func (b *blocks) failed(c *content) {
 
 // delta takes in a piece of a block that is looked at.
 func (b *blocks) delta(event []byte) {
+	if len(b.open) > 0 {
+		b.grow(event)
+	}
+}
+
+func (b *blocks) grow(event []byte) {
 	w := &b.open[0]
 	if len(b.open) > 1 {
 		i := b.at(dialect.Count(dialect.Member(event, "index")))
@@ -196,6 +202,9 @@ func (b *blocks) at(index int64) int {
 
 // stop ends a block.
 func (b *blocks) stop(event []byte) {
+	if len(b.open) == 0 {
+		return
+	}
 	if i := b.at(dialect.Count(dialect.Member(event, "index"))); i >= 0 {
 		b.open = slices.Delete(b.open, i, i+1)
 	}

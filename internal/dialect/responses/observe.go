@@ -139,15 +139,18 @@ func (o *observer) response(data []byte) (failed bool, err error) {
 		return nil
 	})
 	o.items.all(output)
+	o.stopped(status, reason)
+	return failed || status == "failed", err
+}
+
+// stopped notes why an answer ended, if it did.
+func (o *observer) stopped(status, reason string) {
 	switch {
-	case status == "failed":
-		failed, o.turn.Stop = true, status
-	case reason != "":
+	case reason != "" && status != "failed":
 		o.turn.Stop = reason
 	case status != "queued" && status != "in_progress":
 		o.turn.Stop = status
 	}
-	return failed, err
 }
 
 // Turn is what is known so far.

@@ -119,8 +119,8 @@ func (s *items) done(raw []byte, call *dialect.Call, texts []*dialect.Excerpt) {
 			s.reasoning(raw, texts)
 		}
 	case it.answer:
-		if call := s.gather.Called(it.call); call != nil {
-			call.Hosted = true // its result is here: the provider ran it
+		if made := s.gather.Called(it.call); made != nil {
+			made.Hosted = true // its result is here: the provider ran it
 		}
 	case it.calls():
 		status := dialect.Word(dialect.Member(raw, "status"))
