@@ -41,6 +41,11 @@ type Named struct {
 	Name   string
 	Value  secret.Value
 	Source string // what is written for it, a literal masked
+	// Credential says that the value is one, so that nobody may repeat it: of a header
+	// each that is looked up, or has a word before it, or such a name; of a variable
+	// only what has such a name, or a password in it: most of them are paths and addresses,
+	// which results are full of.
+	Credential bool
 }
 
 // Loop bounds the turns that central tools may cause in one exchange.
@@ -59,6 +64,7 @@ const (
 	maxTurns      = 100
 	maxCalls      = 128
 	leastResult   = 1 << 10
+	mostResult    = 64 << 20 // several are held for each call under way
 )
 
 var (
@@ -124,7 +130,7 @@ func (d *decoder) serverSettings(s *Server, text *serverText) setting {
 		field{"deny", "Patterns of tools that are not offered, whatever allow says.", d.list(d.tool(&s.Deny), false)},
 		field{"timeout", "What one call may take.", d.positive(&s.Timeout)},
 		field{"max_concurrent", "How many calls the server gets at once; others wait, within their timeout.", d.number(&s.MaxConcurrent, maxConcurrent)},
-		field{"max_result", "The largest result that is given to the model. What is beyond it is cut off, and the model is told so.", d.size(&s.MaxResult, leastResult)},
+		field{"max_result", "The largest result that is given to the model. What is beyond it is cut off, and the model is told so.", d.resultSize(&s.MaxResult)},
 		field{"tokens", "The names of the tokens whose callers get its tools; by default every caller.", d.list(d.texts(&s.Tokens), false)},
 	)
 	for _, f := range all.schema.Properties {
@@ -280,6 +286,20 @@ func (d *decoder) positive(p *time.Duration) setting {
 		}
 		if read(n, at); *p == 0 {
 			d.report(at, "is zero: write a time, like 30s or 5m")
+		}
+	}
+	return s
+}
+
+// resultSize is a size between leastResult and mostResult.
+func (d *decoder) resultSize(p *int64) setting {
+	most := int64(mostResult)
+	s := d.size(p, leastResult)
+	s.schema.Maximum = &most
+	read := s.read
+	s.read = func(n ast.Node, at string) {
+		if read(n, at); *p > most {
+			d.report(at, "is too large: write %s or less", sizeText(most))
 		}
 	}
 	return s

@@ -20,6 +20,9 @@ const (
 
 var (
 	schemed = regexp.MustCompile(`^` + schemeForm + ` `)
+	// named is in the names of credentials, passworded a URL that holds one.
+	named      = regexp.MustCompile(`(?i)auth|key|token|secret|passw|pwd|credential|cookie|signature`)
+	passworded = regexp.MustCompile(`://[^/?#@]*:[^/?#@]+@`)
 
 	// protocols are the headers that the protocol or the connection sets; so are
 	// all that begin with Mcp-.
@@ -114,5 +117,7 @@ func (d *decoder) value(k kind, name string, n ast.Node, at string) Named {
 	if v.IsZero() {
 		return Named{Name: name}
 	}
-	return Named{name, secret.New(scheme + v.Reveal()), scheme + source}
+	credential := named.MatchString(name) || passworded.MatchString(v.Reveal()) ||
+		k.header && (scheme != "" || !strings.HasPrefix(source, secret.Masked))
+	return Named{name, secret.New(scheme + v.Reveal()), scheme + source, credential}
 }

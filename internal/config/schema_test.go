@@ -92,6 +92,7 @@ var beyond = map[string][]string{
 	"doubled-secret":    {"providers[0].keys[1]"},
 	"many":              {"providers[0].keys[0]"},
 	"mcp-gateway-token": {"mcp.servers[0].headers.Authorization", "mcp.servers[0].headers.X-Other", "mcp.servers[0].headers.X-Admin", "mcp.servers[1].env.B"},
+	"mcp-bounds":        {"mcp.servers[5].max_result"}, // a unit is no number
 	"mcp-header": { // the validator does not say where a name is that it refuses
 		"mcp.servers[0].headers.X-Unset", "mcp.servers[0].headers", "mcp.servers[0].headers", "mcp.servers[0].headers", "mcp.servers[0].headers",
 		"mcp.servers[0].headers.***", "mcp.servers[1].env", "mcp.servers[1].env",
