@@ -96,10 +96,20 @@ func servers(configured []config.Server) []mcp.Server {
 	for _, s := range configured {
 		out = append(out, mcp.Server{
 			Name: s.Name, URL: s.URL, Headers: revealed(s.Headers), Command: s.Command, Args: s.Args, Env: revealed(s.Env),
-			Allow: s.Allow, Deny: s.Deny, Tokens: s.Tokens, Timeout: s.Timeout, MaxConcurrent: s.MaxConcurrent, MaxResult: int(s.MaxResult),
+			Public: public(s.Headers, s.Env), Allow: s.Allow, Deny: s.Deny, Tokens: s.Tokens, Timeout: s.Timeout, MaxConcurrent: s.MaxConcurrent, MaxResult: int(s.MaxResult),
 		})
 	}
 	return out
+}
+
+// public are the names of those that hold no credential.
+func public(sets ...[]config.Named) (names []string) {
+	for _, v := range slices.Concat(sets...) {
+		if !v.Credential {
+			names = append(names, v.Name)
+		}
+	}
+	return names
 }
 
 func revealed(values []config.Named) map[string]string {

@@ -66,7 +66,7 @@ var errTool = errors.New("the tool says so")
 // use calls a tool.
 func (s *server) use(ctx context.Context, tool string, args []byte) used {
 	failed := func(o ledger.ToolOutcome, err error, sorry string) used {
-		return used{outcome: o, err: errors.New(s.private.Replace(cut(err.Error(), 1<<10))), sorry: s.private.Replace(sorry)}
+		return used{outcome: o, err: errors.New(s.masked(err, 1<<10)), sorry: sorry}
 	}
 	args, ok := object(args)
 	if !ok {
@@ -193,7 +193,7 @@ func (s *server) blame(ctx, whole context.Context, f *fate, err error) (ledger.T
 	case cause != nil, errors.Is(err, sdk.ErrConnectionClosed), strings.Contains(err.Error(), "terminated without response"):
 		return ledger.ToolUnavailable, "did not answer: the server broke the call off. It may have done its work all the same."
 	case errors.As(err, &refused):
-		return ledger.ToolInvalid, "was refused by the server: " + cut(refused.Message, 2<<10)
+		return ledger.ToolInvalid, "was refused by the server: " + cut(s.secrets.Replace(refused.Message), 2<<10)
 	}
 	return ledger.ToolInvalid, "returned a result that cannot be read."
 }
@@ -211,5 +211,11 @@ func plain(err error, f *fate) error {
 
 // explain says for the operator why a server is down.
 func (s *server) explain(err error) string {
-	return s.private.Replace(cut(plain(err, &fate{}).Error(), 512))
+	const longest = 1536 // with what a program has said last
+	return s.masked(plain(err, &fate{}), longest)
+}
+
+// masked is an error without secrets, also without those that are cut off in the middle.
+func (s *server) masked(err error, most int) string {
+	return cut(s.private.Replace(strings.ToValidUTF8(err.Error(), "\uFFFD")), most)
 }

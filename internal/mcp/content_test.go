@@ -53,7 +53,7 @@ func TestContent(t *testing.T) {
 			if err := json.Unmarshal([]byte(tt.result), &res); err != nil {
 				t.Fatal(err)
 			}
-			r := result{limit: 100, left: 100, hidden: mask(map[string]string{"Authorization": "Bearer hunter22"})}
+			r := result{limit: 100, left: 100, hidden: mask(nil, map[string]string{"Authorization": "Bearer hunter22"})}
 			r.read(&res)
 			if diff := cmp.Diff(tt.want, r.parts); diff != "" || r.size != tt.size {
 				t.Errorf("%d bytes, want %d; -want +got\n%s", r.size, tt.size, diff)
@@ -67,7 +67,7 @@ func TestManyPieces(t *testing.T) {
 	for range 1000 {
 		res.Content = append(res.Content, &sdk.TextContent{Text: "a"})
 	}
-	r := result{limit: 1 << 20, left: 1 << 20, hidden: mask()}
+	r := result{limit: 1 << 20, left: 1 << 20, hidden: mask(nil)}
 	r.read(res)
 	if len(r.parts) != mostParts+1 || !strings.Contains(r.parts[mostParts].Text, "936 more") {
 		t.Errorf("%d parts, the last says %q", len(r.parts), r.parts[len(r.parts)-1].Text)

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -193,7 +194,7 @@ func TestHostileAnswers(t *testing.T) {
 		}
 		tools.ServeHTTP(w, r)
 	}))
-	r, l := newRoom(t, Server{Name: "bad", URL: srv.URL, Timeout: 2 * time.Second, Headers: map[string]string{"Authorization": "Bearer server-secret"}})
+	r, l := newRoom(t, Server{Name: "bad", URL: srv.URL, Timeout: 5 * time.Second, Headers: map[string]string{"Authorization": "Bearer server-secret"}})
 	waitUp(t, r, "bad")
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) { wants(t, r, "kb_bad_"+name, tt.outcome, tt.says) })
@@ -310,6 +311,34 @@ func TestHostileCatalogues(t *testing.T) {
 				t.Errorf("%d bytes are logged: %.2000s", len(logged), logged)
 			}
 		})
+	}
+}
+
+// What a server repeats of what it was given reaches neither a model nor the log, if
+// that is a credential.
+func TestRepeatedCredentials(t *testing.T) {
+	const secret = `server"secret\x`
+	quoted, _ := json.Marshal("of production with " + secret)
+	tools := fmt.Sprintf(`{"name":"x","description":%s,"inputSchema":{"type":"object","title":%s}},{"name":"server-secret-2","inputSchema":{}}`, quoted, quoted)
+	srv := serve(t, crooked(tools, func(w http.ResponseWriter, _ *http.Request, a ask) {
+		answer(w, a, fmt.Sprintf(`{"content":[{"type":"text","text":%s}],"isError":false}`, quoted))
+	}))
+	r, l := newRoom(t, Server{
+		Name: "one", URL: srv.URL,
+		Headers: map[string]string{"X-Key": secret, "Authorization": "Bearer server-secret-2", "X-Stage": "production"}, Public: []string{"X-Stage"},
+	})
+	waitUp(t, r, "one")
+	all := r.All()
+	if len(all) != 1 || all[0].Description != "of production with ***" || string(all[0].Schema) != `{"title":"of production with ***","type":"object"}` {
+		t.Errorf("offers %s", all)
+	}
+	wants(t, r, "kb_one_x", ledger.ToolOK, "of production with ***")
+	if strings.Contains(l.String(), "server-secret") || !strings.Contains(l.String(), "repeats a credential") {
+		t.Errorf("logged is\n%s", l)
+	}
+	s := r.servers[0]
+	if got := s.masked(errors.New(strings.Repeat("a", 90)+"server-secret-2"), 100); strings.Contains(got, "server") {
+		t.Errorf("what is cut is not masked: %s", got)
 	}
 }
 

@@ -33,7 +33,7 @@ type Options struct {
 type Server struct {
 	Name string
 	URL  string
-	// Headers go with each request to the URL. Their values are secrets.
+	// Headers go with each request to the URL.
 	Headers map[string]string
 
 	Command string
@@ -41,6 +41,10 @@ type Server struct {
 	// Env is what the command gets besides what each program needs (PATH, HOME and
 	// the like): nothing else of the gateway's own environment.
 	Env map[string]string
+
+	// Public are the names of those of Headers and Env whose values are no credentials.
+	// The others are masked wherever the server repeats them.
+	Public []string
 
 	Allow []string // names of the tools offered, * for any characters; none: all
 	Deny  []string // names of the tools not offered, even if allowed

@@ -53,8 +53,8 @@ type server struct {
 	pokes  chan struct{} // asks for a refresh
 	hurry  chan struct{} // asks for another try at once
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	// secrets takes what the server must not make the gateway repeat out of results,
-	// private out of what is said of failures.
+	// secrets takes credentials out of what models are told, private all that the
+	// server was given out of what operators are told.
 	secrets, private *strings.Replacer
 
 	catalogue atomic.Pointer[catalogue] // the last there was
@@ -90,8 +90,8 @@ func open(o Server, options *Options, lent *catalogue) *server {
 		slots:   make(chan struct{}, o.MaxConcurrent),
 		pokes:   make(chan struct{}, 1),
 		hurry:   make(chan struct{}, 1),
-		secrets: mask(o.Headers),
-		private: mask(o.Headers, o.Env),
+		secrets: mask(o.Public, o.Headers, o.Env),
+		private: mask(nil, o.Headers, o.Env),
 		stop:    stop,
 		begun:   func() (context.Context, context.CancelFunc) { return context.WithCancel(lives) },
 		abort:   abort,
@@ -106,23 +106,6 @@ func open(o Server, options *Options, lent *catalogue) *server {
 	}
 	s.tasks.Go(func() { s.run(ctx) })
 	return s
-}
-
-// mask replaces secrets, and what follows the scheme in them, as in "Bearer …".
-func mask(sets ...map[string]string) *strings.Replacer {
-	const shortest = 6 // what is shorter is a word like any other
-	var pairs []string
-	for _, set := range sets {
-		for _, v := range set {
-			_, credential, _ := strings.Cut(v, " ")
-			for _, secret := range []string{v, credential} {
-				if len(secret) >= shortest {
-					pairs = append(pairs, secret, "***")
-				}
-			}
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }
 
 func (s *server) serves(who ledger.Principal) bool {

@@ -274,11 +274,14 @@ func (s *server) consider(t *sdk.Tool, l *listing) {
 	if !s.o.offers(t.Name) {
 		return
 	}
-	shown := cut(t.Name, 64)
-	schema := []byte(encode(t.InputSchema))
+	shown := cut(s.secrets.Replace(t.Name), 64)
+	schema := []byte(s.secrets.Replace(encode(t.InputSchema)))
 	switch {
 	case t.Name == "":
 		l.leave("a tool without a name")
+		return
+	case s.secrets.Replace(t.Name) != t.Name:
+		l.leave(shown + ": its name repeats a credential")
 		return
 	case l.names[t.Name]:
 		l.leave(shown + ": there are two of that name")
@@ -300,5 +303,5 @@ func (s *server) consider(t *sdk.Tool, l *listing) {
 	if description == "" {
 		description = t.Title
 	}
-	l.tools = append(l.tools, tool{name: t.Name, description: cut(description, longestText), schema: schema})
+	l.tools = append(l.tools, tool{name: t.Name, description: cut(s.secrets.Replace(description), longestText), schema: schema})
 }

@@ -119,13 +119,13 @@ func TestCommandIsToldToEnd(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	t.Setenv("OPENAI_API_KEY", "sk-the-gateways-own")
-	r, l := newRoom(t, Server{Name: "cmd", Command: os.Args[0], Env: map[string]string{"MCP_TEST_SERVER": "1", "TOKEN": "server-secret"}})
+	r, l := newRoom(t, Server{Name: "cmd", Command: os.Args[0], Env: map[string]string{"MCP_TEST_SERVER": "1", "TOKEN": "server-secret", "STAGE": "production"}, Public: []string{"STAGE"}})
 	waitUp(t, r, "cmd")
 	wants(t, r, "kb_cmd_echo", ledger.ToolOK, "called with")
 	wants(t, r, "kb_cmd_more", ledger.ToolOK, "added")
 	until(t, "the change of the list arrives", func() bool { return strings.Contains(offered(r), "kb_cmd_late") })
 	res, _ := call(t, r, "kb_cmd_env", "")
-	if env := text(res); strings.Contains(env, "sk-the-gateways-own") || !strings.Contains(env, "TOKEN=server-secret") || !strings.Contains(env, "PATH=") {
+	if env := text(res); strings.Contains(env, "sk-the-gateways-own") || !strings.Contains(env, "TOKEN=***\n") || !strings.Contains(env, "STAGE=production") || !strings.Contains(env, "PATH=") {
 		t.Errorf("its environment is\n%s", env)
 	}
 	for tool, want := range map[string]ledger.ToolOutcome{"kb_cmd_die": ledger.ToolUnavailable, "kb_cmd_big": ledger.ToolInvalid} {

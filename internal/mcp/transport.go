@@ -109,7 +109,7 @@ func (s *server) newGuard(life context.Context) *guard {
 		headers:  s.o.Headers,
 		agent:    s.client.Name + "/" + s.client.Version,
 		most:     4*int64(s.o.MaxResult) + mostOther, // JSON makes texts longer
-		patience: s.o.ConnectTimeout / 2, // connecting waits for it, and may go on without
+		patience: s.o.ConnectTimeout / 2,             // connecting waits for it, and may go on without
 		lost:     s.poke,
 	}
 }
