@@ -21,8 +21,8 @@ func chatTurn(content, finish string, calls ...string) string {
 		`,"tool_calls":[` + strings.Join(calls, ",") + `]},"finish_reason":"` + finish + `"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`
 }
 
-func chatCall(id, name, arguments string) string {
-	return fmt.Sprintf(`{"id":%q,"type":"function","function":{"name":%q,"arguments":%q}}`, id, name, arguments)
+func chatCall(id, name string) string {
+	return fmt.Sprintf(`{"id":%q,"type":"function","function":{"name":%q,"arguments":"{}"}}`, id, name)
 }
 
 func messageTurn(stop string, blocks ...string) string {
@@ -75,12 +75,12 @@ func (r *rig) ask(path, body string, header ...string) reply {
 // ids they name.
 func TestHiddenIsOfItsAPI(t *testing.T) {
 	back := map[string]string{
-		"/v1/chat/completions": `{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":null,"tool_calls":[` + chatCall("call_B", "edit", "{}") + `]},{"role":"tool","tool_call_id":"call_B","content":"ok"}],"tool_choice":"none"}`,
+		"/v1/chat/completions": `{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":null,"tool_calls":[` + chatCall("call_B", "edit") + `]},{"role":"tool","tool_call_id":"call_B","content":"ok"}],"tool_choice":"none"}`,
 		"/v1/messages":         `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[` + toolUse("call_B", "edit") + `]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_B","content":"ok"}]}],"tool_choice":{"type":"none"}}`,
 		"/v1/responses":        `{"model":"m","input":[{"role":"user","content":"hi"},` + functionCall("call_B", "edit") + `,{"type":"function_call_output","call_id":"call_B","output":"ok"}],"tool_choice":"none"}`,
 	}
 	turns := map[string][2]string{
-		"/v1/chat/completions": {chatAsk, chatTurn("null", "tool_calls", chatCall("call_A", "clock", "{}"), chatCall("call_B", "edit", "{}"))},
+		"/v1/chat/completions": {chatAsk, chatTurn("null", "tool_calls", chatCall("call_A", "clock"), chatCall("call_B", "edit"))},
 		"/v1/messages":         {messageAsk, messageTurn("tool_use", toolUse("call_A", "clock"), toolUse("call_B", "edit"))},
 		"/v1/responses":        {responseAsk, responseTurn("resp_1", "completed", functionCall("call_A", "clock"), functionCall("call_B", "edit"))},
 	}
@@ -99,12 +99,12 @@ func TestHiddenIsOfItsAPI(t *testing.T) {
 // Upstreams may give all answers one id: where nobody names answers, that says nothing.
 func TestAnswersOfOneID(t *testing.T) {
 	r := blocking(t, &tools{},
-		chatTurn("null", "tool_calls", chatCall("call_A", "clock", "{}"), chatCall("call_B", "edit", "{}")),
-		chatTurn("null", "tool_calls", chatCall("call_C", "clock", "{}"), chatCall("call_D", "edit", "{}")), chatTurn(`"ok"`, "stop"))
+		chatTurn("null", "tool_calls", chatCall("call_A", "clock"), chatCall("call_B", "edit")),
+		chatTurn("null", "tool_calls", chatCall("call_C", "clock"), chatCall("call_D", "edit")), chatTurn(`"ok"`, "stop"))
 	r.ask("/v1/chat/completions", chatAsk)
 	r.ask("/v1/chat/completions", chatAsk)
 	r.ask("/v1/chat/completions", `{"model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":null,"tool_calls":[`+
-		chatCall("call_B", "edit", "{}")+`]},{"role":"tool","tool_call_id":"call_B","content":"ok"}]}`)
+		chatCall("call_B", "edit")+`]},{"role":"tool","tool_call_id":"call_B","content":"ok"}]}`)
 	if !strings.Contains(r.last(), "call_A") {
 		t.Errorf("the pair is not put back: %s", r.last())
 	}
@@ -197,7 +197,7 @@ func TestCallPanics(t *testing.T) {
 // Space before a request or an answer changes nothing.
 func TestSpaceBeforeBodies(t *testing.T) {
 	for path, c := range map[string]struct{ ask, first, last string }{
-		"/v1/chat/completions": {chatAsk, chatTurn("null", "tool_calls", chatCall("call_A", "clock", "{}")), chatTurn(`"noon"`, "stop")},
+		"/v1/chat/completions": {chatAsk, chatTurn("null", "tool_calls", chatCall("call_A", "clock")), chatTurn(`"noon"`, "stop")},
 		"/v1/messages":         {messageAsk, messageTurn("tool_use", toolUse("toolu_A", "clock")), messageTurn("end_turn", messageText("noon"))},
 		"/v1/responses":        {responseAsk, responseTurn("resp_1", "completed", functionCall("call_A", "clock")), responseTurn("resp_2", "completed")},
 	} {

@@ -160,13 +160,9 @@ func (p *past) replace(items []item) (edits []edit) {
 // other, as clients that leave nothing with the provider send no ids.
 func (p *past) match(items []item) bool {
 	used := make([]bool, len(p.seen))
-	lo, hi := p.pair(items, used, 0, len(items), func(it, v *item) bool {
-		return v.call != "" && (it.call == v.call || it.kind == "item_reference" && it.id == v.id)
-	})
+	lo, hi := p.pair(items, used, 0, len(items), (*item).isCall)
 	if hi < lo {
-		lo, hi = p.pair(items, used, 0, len(items), func(it, v *item) bool {
-			return it.id != "" && it.id == v.id && (it.kind == "item_reference" || it.like(v))
-		})
+		lo, hi = p.pair(items, used, 0, len(items), (*item).isSaid)
 	}
 	if hi < lo {
 		return false
@@ -181,6 +177,16 @@ func (p *past) match(items []item) bool {
 		return it.id != "" && it.id == v.id || (it.id == "" || v.id == "") && it.like(v)
 	})
 	return true
+}
+
+// isCall says that the item is the call v.
+func (it *item) isCall(v *item) bool {
+	return v.call != "" && (it.call == v.call || it.kind == "item_reference" && it.id == v.id)
+}
+
+// isSaid says that the item has the id of v and says what it says.
+func (it *item) isSaid(v *item) bool {
+	return it.id != "" && it.id == v.id && (it.kind == "item_reference" || it.like(v))
 }
 
 // pair takes the items within bounds that are the same as one seen, the last ones if they
