@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -35,6 +37,18 @@ func (b *batch) flag(v bool) {
 func (b *batch) reset() {
 	clear(b.args) // texts may be large
 	b.args = b.args[:0]
+}
+
+// sort puts the rows in the order of their first column, a number.
+func (b *batch) sort() {
+	rows := slices.Collect(slices.Chunk(b.args, len(b.table.columns)))
+	if len(rows) < 2 {
+		return
+	}
+	slices.SortFunc(rows, func(x, y []driver.NamedValue) int {
+		return cmp.Compare(x[0].Value.(int64), y[0].Value.(int64)) //nolint:forcetypeassert // the caller knows
+	})
+	b.args = slices.Concat(rows...)
 }
 
 // inserter runs the statements of one connection. It goes round database/sql, which looks

@@ -129,29 +129,44 @@ func keysOf(from, to int64) (least, end int64) {
 	return KeyAt(from), end
 }
 
-// look reads within one transaction: what it sees belongs to one moment.
+// look reads within one transaction: what it sees belongs to one moment. A database that
+// a write has let go of is opened again, if none is about to do so.
 func (s *Store) look(ctx context.Context, read func(*view) error) error {
-	db := s.read.Load()
-	if db == nil {
-		return s.engine.Explain(&Error{Kind: Unreachable, Place: s.engine.Place, Text: "it is not open"})
+	err := s.within(ctx, read)
+	if err != nil && err.Error() == closedText {
+		if err = s.reopen(ctx); err == nil {
+			err = s.within(ctx, read)
+		}
 	}
-	err := within(ctx, db, func(tx *sql.Tx) error { return read(&view{s: s, tx: tx, ctx: ctx}) })
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, ErrCursor), errors.Is(err, ErrTooMany):
 		return err
-	case s.read.Load() != db:
-		return &Error{Kind: Unreachable, Place: s.engine.Place, Text: "it is being opened anew", Err: err}
 	}
 	return s.engine.Explain(err)
 }
 
-func within(ctx context.Context, db *sql.DB, read func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+// closedText is of an error that database/sql has no name for.
+const closedText = "sql: database is closed"
+
+// reopen opens the database for readers.
+func (s *Store) reopen(ctx context.Context) error {
+	if !s.mu.TryLock() {
+		return &Error{Kind: Unreachable, Place: s.engine.Place, Text: "it is being opened again", Do: "try again"}
+	}
+	defer s.mu.Unlock()
+	if s.closed {
+		return &Error{Kind: Closed, Place: s.engine.Place, Text: "the record is closed"}
+	}
+	return s.ready(ctx)
+}
+
+func (s *Store) within(ctx context.Context, read func(*view) error) error {
+	tx, err := s.read.Load().BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	return read(tx)
+	return read(&view{s: s, tx: tx, ctx: ctx})
 }
 
 // view is the record as it was when a transaction began.

@@ -74,9 +74,13 @@ func (n *Interception) scan(rows *sql.Rows) (key int64, err error) {
 	return key, err
 }
 
-// stretch is how many interceptions are looked at, at a time, for those that a filter
-// wants. Behind a stretch without any, the next one is looked up in an index.
-const stretch = 4000
+const (
+	// stretch is how many interceptions are looked at, at a time, for those that a filter
+	// wants.
+	stretch = 4000
+	// few are so many that their keys may all be taken from an index and put in order.
+	few = 20_000
+)
 
 // Interceptions is a page of them, newest first, and the cursor of the next page, "" if
 // there is none.
@@ -121,13 +125,8 @@ func (s *Store) Count(ctx context.Context, f Filter) (count int64, err error) {
 		if err != nil {
 			return err
 		}
-		inner := w.inner(w.end)
-		from := "interceptions i"
-		if w.kinds.text.Len() > 0 {
-			from += " JOIN interception_kinds k ON k.id = i.kind"
-			inner.and(w.kinds.text.String(), w.kinds.args...)
-		}
-		count, err = v.number("SELECT COUNT(*) FROM "+from+inner.sql(), inner.args...)
+		from, c := w.from()
+		count, err = v.number("SELECT COUNT(*) FROM "+from+c.sql(), c.args...)
 		return err
 	})
 	return count, err
@@ -140,17 +139,20 @@ type walk struct {
 	rest       *conditions // on interceptions i, but for the key
 	least, end int64       // keys that are still to be looked at, the end not among them
 	narrow     bool        // an index leads to few
+	direct     bool        // there are few of the kinds
 }
 
 func (v *view) walk(f *Filter) (*walk, error) {
 	from, to := f.span()
 	w := &walk{v: v, kinds: f.kinds(), rest: &conditions{}}
 	w.least, w.end = keysOf(from, to)
+	// Keys say all about times but for the millisecond that the span begins or ends in: the
+	// rows themselves need not be read for more.
 	if from > 0 {
-		w.rest.and("i.started >= ?", from)
+		w.rest.and("(i.id >= ? OR i.started >= ?)", KeyAt(from+2000), from)
 	}
 	if !f.To.IsZero() {
-		w.rest.and("i.started < ?", to)
+		w.rest.and("(i.id < ? OR i.started < ?)", KeyAt(to), to)
 	}
 	if f.Session != "" {
 		w.narrow = true
@@ -173,28 +175,48 @@ func (v *view) walk(f *Filter) (*walk, error) {
 	return w, nil
 }
 
-// inner are the conditions on interceptions i whose keys are below end.
-func (w *walk) inner(end int64) *conditions {
+// chooses reports whether kinds do.
+func (w *walk) chooses() bool { return w.kinds.text.Len() > 0 }
+
+// inner are the conditions on interceptions i that are left.
+func (w *walk) inner() *conditions {
 	c := &conditions{}
-	c.and("i.id >= ? AND i.id < ?", w.least, end)
+	c.and("i.id >= ? AND i.id < ?", w.least, w.end)
 	if w.rest.text.Len() > 0 {
 		c.and(w.rest.text.String(), w.rest.args...)
 	}
 	return c
 }
 
+// from is what the interceptions i are read from that are left, kind by kind if kinds
+// choose. CROSS keeps SQLite to this order.
+func (w *walk) from() (from string, where *conditions) {
+	inner := w.inner()
+	if !w.chooses() {
+		return "interceptions i", inner
+	}
+	c := &conditions{}
+	c.and("i.kind = k.id")
+	c.and(w.kinds.text.String(), w.kinds.args...)
+	c.and(inner.text.String(), inner.args...)
+	return "interception_kinds k CROSS JOIN interceptions i", c
+}
+
 // back gives the newest interceptions that are left, at most limit of them or what a
 // stretch has, and says whether there may be more.
 func (w *walk) back(limit int, row func(*sql.Rows) error) (more bool, err error) {
+	if w.direct {
+		return false, w.pick(limit, row)
+	}
 	many := stretch
-	if w.kinds.text.Len() == 0 {
+	if !w.chooses() {
 		many = limit
 	}
-	inner := w.inner(w.end)
+	inner := w.inner()
 	newest := " FROM interceptions i" + inner.sql() + " ORDER BY i.id DESC LIMIT " + strconv.Itoa(many)
 	query := "SELECT " + whole + " FROM (SELECT i.*" + newest + ")" + joined
 	args := inner.args
-	if w.kinds.text.Len() > 0 {
+	if w.chooses() {
 		query += " AND " + w.kinds.text.String()
 		args = append(args[:len(args):len(args)], w.kinds.args...)
 	}
@@ -210,16 +232,31 @@ func (w *walk) back(limit int, row func(*sql.Rows) error) (more bool, err error)
 	if err != nil || seen < int64(many) {
 		return false, err
 	}
-	if w.end, err = w.v.number("SELECT MIN(a.id) FROM (SELECT i.id"+newest+") a", inner.args...); err != nil || w.narrow {
+	w.end, err = w.v.number("SELECT MIN(a.id) FROM (SELECT i.id"+newest+") a", inner.args...)
+	if err != nil || w.narrow {
 		return true, err
 	}
 	return w.leap()
 }
 
-// leap goes to the newest interception that is left of the kinds that are wanted.
+// pick gives the newest of the kinds, of which there are few left.
+func (w *walk) pick(limit int, row func(*sql.Rows) error) error {
+	from, c := w.from()
+	hits := "SELECT i.id AS hit FROM " + from + c.sql() + " ORDER BY i.id DESC LIMIT " + strconv.Itoa(limit)
+	return w.v.each("SELECT "+whole+" FROM (SELECT i.* FROM ("+hits+") h CROSS JOIN interceptions i WHERE i.id = h.hit)"+joined+" ORDER BY i.id DESC", c.args, row)
+}
+
+// leap goes behind a stretch in which a page was not filled. If few are left, they can be
+// picked; else the next stretch begins with the newest that is wanted.
 func (w *walk) leap() (more bool, err error) {
-	query := "SELECT COALESCE(MAX((SELECT MAX(i.id) FROM interceptions i WHERE i.kind = k.id AND i.id < ?)), -1) FROM interception_kinds k" + w.kinds.sql()
-	newest, err := w.v.number(query, append([]any{w.end}, w.kinds.args...)...)
+	from, c := w.from()
+	left, err := w.v.number("SELECT COUNT(*) FROM (SELECT i.id FROM "+from+c.sql()+" LIMIT "+strconv.Itoa(few+1)+") a", c.args...)
+	if err != nil || left <= few {
+		w.direct = true
+		return left > 0, err
+	}
+	newest, err := w.v.number("SELECT MAX((SELECT MAX(i.id) FROM interceptions i WHERE i.kind = k.id AND i.id < ?)) FROM interception_kinds k"+w.kinds.sql(),
+		append([]any{w.end}, w.kinds.args...)...)
 	w.end = newest + 1
-	return newest >= w.least, err
+	return true, err
 }

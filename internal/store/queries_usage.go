@@ -161,9 +161,9 @@ func (u *usage) single(from, to int64) error {
 	if err != nil {
 		return err
 	}
-	c := w.inner(w.end)
+	c := w.inner()
 	c.and("i.ended <> 0")
-	if w.kinds.text.Len() > 0 {
+	if w.chooses() {
 		c.and(w.kinds.text.String(), w.kinds.args...)
 	}
 	return u.gather("i.started", searched+", "+sums,

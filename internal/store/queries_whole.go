@@ -187,13 +187,13 @@ func (s *Store) Export(ctx context.Context, f Filter, each func(*Whole) error) e
 // ahead gives the keys of the next interceptions in the order of time.
 func (w *walk) ahead() (keys []int64, more bool, err error) {
 	many := portion * 4
-	if w.kinds.text.Len() > 0 {
+	if w.chooses() {
 		many = stretch
 	}
-	c := w.inner(w.end)
+	c := w.inner()
 	query := "SELECT i.id, i.kind FROM interceptions i" + c.sql() + " ORDER BY i.id LIMIT ?"
 	args := append(c.args, many)
-	if w.kinds.text.Len() > 0 {
+	if w.chooses() {
 		query = "SELECT i.id, CASE WHEN " + w.kinds.text.String() + " THEN 1 ELSE 0 END FROM (" + query + ") i CROSS JOIN interception_kinds k WHERE k.id = i.kind ORDER BY i.id"
 		args = append(append([]any{}, w.kinds.args...), args...)
 	}
@@ -205,7 +205,7 @@ func (w *walk) ahead() (keys []int64, more bool, err error) {
 			return err
 		}
 		w.least = key + 1
-		if w.kinds.text.Len() == 0 || wanted != 0 {
+		if !w.chooses() || wanted != 0 {
 			keys = append(keys, key)
 		}
 		return err

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"strings"
@@ -13,6 +14,8 @@ import (
 
 // explainer says what PostgreSQL's errors mean for an operator.
 type explainer struct{ place, database, user, password string }
+
+const readOnly = "25006"
 
 // trouble is what a code of PostgreSQL's means: a whole one, or the two signs of its class.
 type trouble struct {
@@ -31,7 +34,7 @@ func (x *explainer) troubles() []trouble {
 		{"53100", store.Full, "the server's disk is full", "make room there; nothing has to be restarted"},
 		{"53300", store.Unreachable, "the server has no connection left", "raise its max_connections, or close others"},
 		{"53", store.Other, "the server is short of resources", "look into its log"},
-		{"25006", store.ReadOnly, "the database may only be read", "give the address of the primary server, or end the read-only mode"},
+		{readOnly, store.ReadOnly, "the database may only be read", "give the address of the primary server, or end the read-only mode"},
 		{"55P03", store.Locked, "another session holds what is needed", "end that session, or wait for it"},
 		{"57014", store.Timeout, "the server has cancelled the statement", "raise its statement_timeout"},
 		{"57P", store.Unreachable, "the server stops or starts", "wait until it is up"},
@@ -48,17 +51,14 @@ func (x *explainer) troubles() []trouble {
 }
 
 func (x *explainer) explain(err error) error {
-	var known *store.Error
-	if errors.As(err, &known) {
-		return err
+	if e, ok := errors.AsType[*store.Error](err); ok {
+		return e
 	}
 	out := &store.Error{Kind: store.Other, Place: x.place, Text: "the server reports a problem", Err: x.cause(err)}
-	var (
-		answer  *pgconn.PgError
-		connect *pgconn.ConnectError
-	)
+	answer, answered := errors.AsType[*pgconn.PgError](err)
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	switch {
-	case errors.As(err, &answer):
+	case answered:
 		for _, t := range x.troubles() {
 			if strings.HasPrefix(answer.Code, t.code) {
 				out.Kind, out.Text, out.Do = t.kind, t.text, t.do
@@ -69,38 +69,47 @@ func (x *explainer) explain(err error) error {
 		out.Kind, out.Text, out.Do = store.Denied, "it cannot hold every text", "make it with ENCODING 'UTF8'"
 	case errors.Is(err, errLocked):
 		out.Kind, out.Text, out.Do = store.Locked, "another gateway is changing the tables", "wait until it is up, or end its session"
-	case errors.As(err, &connect):
+	case connecting:
 		out.Kind, out.Text, out.Do = store.Unreachable, "the server cannot be reached", "look whether it is up and the address in store: is right"
 	case errors.Is(err, context.Canceled):
 		out.Kind, out.Text = store.Timeout, "it was broken off"
 	case errors.Is(err, context.DeadlineExceeded):
 		out.Kind, out.Text, out.Do = store.Timeout, "the server has not answered in time", "look at its load"
-	case lost(err):
+	case broken(err):
 		out.Kind, out.Text, out.Do = store.Unreachable, "the connection is broken", "look whether the server is up"
 	}
 	return out
 }
 
-// lost reports whether an error says that the connection is of no use any more.
+// lost reports whether an error says that the connections are of no use any more.
 func lost(err error) bool {
-	var (
-		answer  *pgconn.PgError
-		connect *pgconn.ConnectError
-		broken  *brokenError
-	)
-	switch {
-	case errors.As(err, &answer):
-		return strings.HasPrefix(answer.Code, "57P") || strings.HasPrefix(answer.Code, "08")
-	case errors.As(err, &connect), errors.As(err, &broken):
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && answer.Code == readOnly {
+		return true // the primary may be another one now
+	}
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 		return true
 	}
-	return errors.Is(err, driver.ErrBadConn)
+	// Whose time was up takes its own connection along, not those of readers.
+	return broken(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// again reports whether a transaction has lost against another and may win the next time.
+// broken reports whether an error says that a connection has ended which there was.
+func broken(err error) bool {
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return strings.HasPrefix(answer.Code, "57P") || strings.HasPrefix(answer.Code, "08")
+	}
+	_, is := errors.AsType[*brokenError](err)
+	return is || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+}
+
+// again reports whether the same transaction may succeed at once: it has lost against
+// another, or its connection was found broken, and another may do.
 func again(err error) bool {
-	var answer *pgconn.PgError
-	return errors.As(err, &answer) && (answer.Code == "40001" || answer.Code == "40P01")
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && (answer.Code == "40001" || answer.Code == "40P01") {
+		return true
+	}
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	return broken(err) && !connecting
 }
 
 // cause is an error of the driver's in a text of one line without the password.
