@@ -21,6 +21,8 @@ type Engine struct {
 	Rows int
 	// Alone says that no other process writes here: what another has left open is lost.
 	Alone bool
+	// Begin is how a transaction begins that writes; "" is BEGIN.
+	Begin string
 	// Share is what a SELECT ends with that keeps its rows as they are until the
 	// transaction ends.
 	Share string

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"keybridge/internal/ledger"
@@ -55,8 +54,8 @@ func (s *Store) Beat(ctx context.Context) (lost int64, err error) {
 
 func (w *writer) beat(ctx context.Context) (lost int64, err error) {
 	now := time.Now()
-	err = w.transaction(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, w.engine.text(`INSERT INTO instances (id, name, started, seen) VALUES (?, ?, ?, ?)
+	err = w.transaction(ctx, func() error {
+		_, err := w.conn.ExecContext(ctx, w.engine.text(`INSERT INTO instances (id, name, started, seen) VALUES (?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET seen = excluded.seen`), w.instance, plain(w.name), w.started, micros(now))
 		return err
 	})
@@ -121,9 +120,9 @@ func (w *writer) leave(ctx context.Context) error {
 func (w *writer) lose(ctx context.Context, instance, at int64) (lost int64, err error) {
 	for {
 		some := int64(0)
-		err = w.transaction(ctx, func(tx *sql.Tx) error {
+		err = w.transaction(ctx, func() error {
 			w.reset()
-			some, err = w.loseSome(ctx, tx, instance, at)
+			some, err = w.loseSome(ctx, instance, at)
 			return err
 		})
 		lost += some
@@ -136,19 +135,19 @@ func (w *writer) lose(ctx context.Context, instance, at int64) (lost int64, err 
 // left is an interception that was left open.
 type left struct{ key, kind, started int64 }
 
-func (w *writer) loseSome(ctx context.Context, tx *sql.Tx, instance, at int64) (lost int64, err error) {
-	open, err := w.left(ctx, tx, instance)
+func (w *writer) loseSome(ctx context.Context, instance, at int64) (lost int64, err error) {
+	open, err := w.left(ctx, instance)
 	if err != nil {
 		return 0, err
 	}
 	if len(open) == 0 {
-		_, err = tx.ExecContext(ctx, w.engine.text("DELETE FROM instances WHERE id = ?"), instance)
+		_, err = w.conn.ExecContext(ctx, w.engine.text("DELETE FROM instances WHERE id = ?"), instance)
 		return 0, err
 	}
 	kinds := map[int64]int64{}
 	for _, n := range open {
 		if _, ok := kinds[n.kind]; !ok {
-			if kinds[n.kind], err = w.lostKind(ctx, tx, n.kind); err != nil {
+			if kinds[n.kind], err = w.lostKind(ctx, n.kind); err != nil {
 				return 0, err
 			}
 		}
@@ -157,7 +156,7 @@ func (w *writer) loseSome(ctx context.Context, tx *sql.Tx, instance, at int64) (
 		return 0, err
 	}
 	for _, n := range open {
-		result, err := tx.ExecContext(ctx, w.engine.text("UPDATE interceptions SET kind = ?, ended = ? WHERE id = ? AND ended = 0"),
+		result, err := w.conn.ExecContext(ctx, w.engine.text("UPDATE interceptions SET kind = ?, ended = ? WHERE id = ? AND ended = 0"),
 			kinds[n.kind], max(at, n.started, 1), n.key)
 		if err != nil {
 			return 0, err
@@ -178,8 +177,8 @@ func (w *writer) loseSome(ctx context.Context, tx *sql.Tx, instance, at int64) (
 	return lost, w.sum(ctx)
 }
 
-func (w *writer) left(ctx context.Context, tx *sql.Tx, instance int64) ([]left, error) {
-	rows, err := tx.QueryContext(ctx, w.engine.text("SELECT id, kind, started FROM interceptions WHERE ended = 0 AND instance = ? LIMIT ?"),
+func (w *writer) left(ctx context.Context, instance int64) ([]left, error) {
+	rows, err := w.conn.QueryContext(ctx, w.engine.text("SELECT id, kind, started FROM interceptions WHERE ended = 0 AND instance = ? LIMIT ?"),
 		instance, lostAtOnce)
 	if err != nil {
 		return nil, err
@@ -197,10 +196,10 @@ func (w *writer) left(ctx context.Context, tx *sql.Tx, instance int64) ([]left, 
 }
 
 // lostKind is the kind that an open one becomes.
-func (w *writer) lostKind(ctx context.Context, tx *sql.Tx, id int64) (int64, error) {
+func (w *writer) lostKind(ctx context.Context, id int64) (int64, error) {
 	var k interceptionKind
 	var stream, reported int64
-	err := tx.QueryRowContext(ctx, w.engine.text(`SELECT http_status, class, caller, metadata, client, version, signal, provider, route,
+	err := w.conn.QueryRowContext(ctx, w.engine.text(`SELECT http_status, class, caller, metadata, client, version, signal, provider, route,
 method, stream, model, model_asked, model_answered, credential, key, hint, reported FROM interception_kinds WHERE id = ?`), id).Scan(
 		&k.http, &k.class, &k.caller, &k.metadata, &k.client, &k.version, &k.signal, &k.provider, &k.route,
 		&k.method, &stream, &k.model, &k.asked, &k.answered, &k.credential, &k.key, &k.hint, &reported)

@@ -34,9 +34,10 @@ type turnKind struct {
 type toolKind struct{ kind, server, name, outcome string }
 
 // columns are the kind's own, behind its id.
-type kinded interface {
+type kinded[K any] interface {
 	comparable
 	columns(b *batch)
+	own() K // a copy: what its texts are cut from may be large, and a cache keeps them
 }
 
 func (k interceptionKind) columns(b *batch) {
@@ -63,7 +64,33 @@ func (k turnKind) columns(b *batch) {
 
 func (k toolKind) columns(b *batch) { texts(b, k.kind, k.server, k.name, k.outcome) }
 
-// texts appends copies: what they are cut from may be large, and a cache keeps them.
+func (k interceptionKind) own() interceptionKind {
+	clone(&k.status, &k.class, &k.caller, &k.metadata, &k.client, &k.version, &k.signal, &k.provider, &k.route, &k.method)
+	clone(&k.model, &k.asked, &k.answered, &k.credential, &k.key, &k.hint)
+	return k
+}
+
+func (k attemptKind) own() attemptKind {
+	clone(&k.key, &k.hint, &k.action, &k.reason)
+	return k
+}
+
+func (k turnKind) own() turnKind {
+	clone(&k.model, &k.stop, &k.tier, &k.priceModel, &k.priceVersion)
+	return k
+}
+
+func (k toolKind) own() toolKind {
+	clone(&k.kind, &k.server, &k.name, &k.outcome)
+	return k
+}
+
+func clone(texts ...*string) {
+	for _, s := range texts {
+		*s = strings.Clone(*s)
+	}
+}
+
 func texts(b *batch, list ...string) {
 	for _, s := range list {
 		b.text(plain(s))
@@ -80,12 +107,12 @@ func plain(s string) string {
 }
 
 // kinds are those of one table.
-type kinds[K kinded] struct {
+type kinds[K kinded[K]] struct {
 	known cache[K, int64]
 	rows  batch // to be inserted
 }
 
-func newKinds[K kinded](t *table) kinds[K] {
+func newKinds[K kinded[K]](t *table) kinds[K] {
 	return kinds[K]{known: newCache[K, int64](knownKinds), rows: batch{table: t}}
 }
 
@@ -112,6 +139,6 @@ func (ks *kinds[K]) id(k K) int64 {
 	}
 	id := int64(binary.BigEndian.Uint64(h.Sum(nil)) >> 1)
 	ks.rows.args[at].Value = id
-	ks.known.add(k, id)
+	ks.known.add(k.own(), id)
 	return id
 }

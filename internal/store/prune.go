@@ -75,7 +75,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep Keep) (Pruned, er
 
 // deleting runs f in a transaction, in which what is deleted is made unreadable where the
 // database can do that.
-func (s *Store) deleting(ctx context.Context, f func(tx *sql.Tx) error) error {
+func (s *Store) deleting(ctx context.Context, f func() error) error {
 	return s.do(ctx, func() error {
 		if s.engine.Shred != "" {
 			if _, err := s.w.conn.ExecContext(ctx, s.engine.Shred); err != nil {
@@ -88,11 +88,11 @@ func (s *Store) deleting(ctx context.Context, f func(tx *sql.Tx) error) error {
 }
 
 // repeat deletes as long as there is something to delete.
-func (s *Store) repeat(ctx context.Context, sum *int64, f func(*sql.Tx) (int64, error)) error {
+func (s *Store) repeat(ctx context.Context, sum *int64, f func() (int64, error)) error {
 	for {
 		n := int64(0)
-		err := s.deleting(ctx, func(tx *sql.Tx) (err error) {
-			n, err = f(tx)
+		err := s.deleting(ctx, func() (err error) {
+			n, err = f()
 			return err
 		})
 		if err != nil || n == 0 {
@@ -104,10 +104,10 @@ func (s *Store) repeat(ctx context.Context, sum *int64, f func(*sql.Tx) (int64, 
 
 // prune deletes the rows of a table below a bound, the lowest first.
 func (s *Store) prune(ctx context.Context, table, column string, until int64, sum *int64) error {
-	return s.repeat(ctx, sum, func(tx *sql.Tx) (int64, error) {
+	return s.repeat(ctx, sum, func() (int64, error) {
 		end := until
 		var last int64
-		err := tx.QueryRowContext(ctx, s.engine.text("SELECT "+column+" FROM "+table+" WHERE "+column+" < ? ORDER BY "+column+" LIMIT 1 OFFSET ?"),
+		err := s.w.conn.QueryRowContext(ctx, s.engine.text("SELECT "+column+" FROM "+table+" WHERE "+column+" < ? ORDER BY "+column+" LIMIT 1 OFFSET ?"),
 			until, pruneAtOnce-1).Scan(&last)
 		switch {
 		case err == nil:
@@ -116,35 +116,35 @@ func (s *Store) prune(ctx context.Context, table, column string, until int64, su
 			return 0, err
 		}
 		if table == "interceptions" {
-			if err := s.deleteBelow(ctx, tx, " < ?", []any{end}); err != nil {
+			if err := s.deleteBelow(ctx, " < ?", []any{end}); err != nil {
 				return 0, err
 			}
 			s.w.refs.drop(func(r ref) bool { return r.interception < end })
 		}
-		return s.delete(ctx, tx, table+" WHERE "+column+" < ?", end)
+		return s.delete(ctx, table+" WHERE "+column+" < ?", end)
 	})
 }
 
 // deleteBelow deletes what belongs to the interceptions that a condition is true of.
-func (s *Store) deleteBelow(ctx context.Context, tx *sql.Tx, which string, args []any) error {
+func (s *Store) deleteBelow(ctx context.Context, which string, args []any) error {
 	const refs = "refs WHERE (ref, interception) IN (SELECT call, interception FROM tool_calls WHERE interception"
-	if _, err := s.delete(ctx, tx, refs+which+")", args...); err != nil {
+	if _, err := s.delete(ctx, refs+which+")", args...); err != nil {
 		return err
 	}
 	const answers = "refs WHERE (ref, interception) IN (SELECT message, interception FROM turns WHERE interception"
-	if _, err := s.delete(ctx, tx, answers+which+")", args...); err != nil {
+	if _, err := s.delete(ctx, answers+which+")", args...); err != nil {
 		return err
 	}
 	for _, table := range below() {
-		if _, err := s.delete(ctx, tx, table+" WHERE interception"+which, args...); err != nil {
+		if _, err := s.delete(ctx, table+" WHERE interception"+which, args...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) delete(ctx context.Context, tx *sql.Tx, what string, args ...any) (int64, error) {
-	result, err := tx.ExecContext(ctx, s.engine.text("DELETE FROM "+what), args...)
+func (s *Store) delete(ctx context.Context, what string, args ...any) (int64, error) {
+	result, err := s.w.conn.ExecContext(ctx, s.engine.text("DELETE FROM "+what), args...)
 	if err != nil {
 		return 0, err
 	}
@@ -152,8 +152,8 @@ func (s *Store) delete(ctx context.Context, tx *sql.Tx, what string, args ...any
 }
 
 func (s *Store) pruneSessions(ctx context.Context, until int64, sum *int64) error {
-	return s.repeat(ctx, sum, func(tx *sql.Tx) (int64, error) {
-		return s.delete(ctx, tx, `sessions WHERE id IN (SELECT s.id FROM sessions s WHERE s.last < ?
+	return s.repeat(ctx, sum, func() (int64, error) {
+		return s.delete(ctx, `sessions WHERE id IN (SELECT s.id FROM sessions s WHERE s.last < ?
 AND NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.session = s.id AND i.session <> 0) LIMIT ?)`, until, pruneAtOnce)
 	})
 }
@@ -163,22 +163,22 @@ AND NOT EXISTS (SELECT 1 FROM usage_hours u WHERE u.kind = interception_kinds.id
 
 // pruneKinds deletes the kinds that nothing is of any more.
 func (s *Store) pruneKinds(ctx context.Context) error {
-	return s.deleting(ctx, func(tx *sql.Tx) error {
+	return s.deleting(ctx, func() error {
 		var unused int64
-		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM "+unusedKinds).Scan(&unused); err != nil || unused == 0 {
+		if err := s.w.conn.QueryRowContext(ctx, "SELECT count(*) FROM "+unusedKinds).Scan(&unused); err != nil || unused == 0 {
 			return err
 		}
-		if err := s.outdate(ctx, tx); err != nil {
+		if err := s.outdate(ctx); err != nil {
 			return err
 		}
-		_, err := s.delete(ctx, tx, unusedKinds)
+		_, err := s.delete(ctx, unusedKinds)
 		return err
 	})
 }
 
 // outdate tells every writer, once it may go on, that what it remembers is out of date.
-func (s *Store) outdate(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, "UPDATE state SET epoch = epoch + 1")
+func (s *Store) outdate(ctx context.Context) error {
+	_, err := s.w.conn.ExecContext(ctx, "UPDATE state SET epoch = epoch + 1")
 	return err
 }
 
@@ -198,7 +198,7 @@ func (s *Store) Forget(ctx context.Context, caller string) (Forgotten, error) {
 	var f Forgotten
 	caller = plain(caller)
 	for done := false; !done; {
-		err := s.repeat(ctx, &f.Interceptions, func(tx *sql.Tx) (int64, error) { return s.forgetSome(ctx, tx, caller) })
+		err := s.repeat(ctx, &f.Interceptions, func() (int64, error) { return s.forgetSome(ctx, caller) })
 		if err != nil {
 			return f, err
 		}
@@ -210,8 +210,8 @@ func (s *Store) Forget(ctx context.Context, caller string) (Forgotten, error) {
 }
 
 // forgetSome deletes some of a caller's interceptions.
-func (s *Store) forgetSome(ctx context.Context, tx *sql.Tx, caller string) (int64, error) {
-	rows, err := tx.QueryContext(ctx, s.engine.text("SELECT id FROM interceptions WHERE kind IN "+hisKinds+" LIMIT ?"), caller, forgetOnce)
+func (s *Store) forgetSome(ctx context.Context, caller string) (int64, error) {
+	rows, err := s.w.conn.QueryContext(ctx, s.engine.text("SELECT id FROM interceptions WHERE kind IN "+hisKinds+" LIMIT ?"), caller, forgetOnce)
 	if err != nil {
 		return 0, err
 	}
@@ -228,36 +228,36 @@ func (s *Store) forgetSome(ctx context.Context, tx *sql.Tx, caller string) (int6
 		return 0, err
 	}
 	which := " IN " + in(len(keys))
-	if err := s.deleteBelow(ctx, tx, which, keys); err != nil {
+	if err := s.deleteBelow(ctx, which, keys); err != nil {
 		return 0, err
 	}
-	return s.delete(ctx, tx, "interceptions WHERE id"+which, keys...)
+	return s.delete(ctx, "interceptions WHERE id"+which, keys...)
 }
 
 // forgetRest deletes what is left of a caller who has no interceptions. It is not done if
 // there are some again.
 func (s *Store) forgetRest(ctx context.Context, caller string, f *Forgotten) (done bool, err error) {
-	err = s.deleting(ctx, func(tx *sql.Tx) error {
+	err = s.deleting(ctx, func() error {
 		done = false
-		if err := s.outdate(ctx, tx); err != nil {
+		if err := s.outdate(ctx); err != nil {
 			return err
 		}
 		var left int64
-		if err := tx.QueryRowContext(ctx, s.engine.text("SELECT count(*) FROM interceptions WHERE kind IN "+hisKinds), caller).Scan(&left); err != nil || left > 0 {
+		if err := s.w.conn.QueryRowContext(ctx, s.engine.text("SELECT count(*) FROM interceptions WHERE kind IN "+hisKinds), caller).Scan(&left); err != nil || left > 0 {
 			return err
 		}
-		hours, err := s.delete(ctx, tx, "usage_hours WHERE kind IN "+hisKinds, caller)
+		hours, err := s.delete(ctx, "usage_hours WHERE kind IN "+hisKinds, caller)
 		if err != nil {
 			return err
 		}
-		sessions, err := s.delete(ctx, tx, "sessions WHERE caller = ?", caller)
+		sessions, err := s.delete(ctx, "sessions WHERE caller = ?", caller)
 		if err != nil {
 			return err
 		}
-		if _, err := s.delete(ctx, tx, hisHints, caller, caller); err != nil {
+		if _, err := s.delete(ctx, hisHints, caller, caller); err != nil {
 			return err
 		}
-		_, err = s.delete(ctx, tx, "interception_kinds WHERE caller = ?", caller)
+		_, err = s.delete(ctx, "interception_kinds WHERE caller = ?", caller)
 		done, f.Hours, f.Sessions = true, hours, sessions
 		return err
 	})

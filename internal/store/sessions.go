@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -34,7 +33,7 @@ RETURNING id, caller, name, last`
 
 // sessions gives the entries the ids of their sessions, and writes those that are new or
 // whose row is out of date.
-func (w *writer) sessions(ctx context.Context, tx *sql.Tx, lists ...[]entry) error {
+func (w *writer) sessions(ctx context.Context, lists ...[]entry) error {
 	due := map[sessionName]*sessionRow(nil)
 	each(lists, func(n *entry) {
 		k := sessionName{n.e.Principal.Name, n.e.Session}
@@ -58,7 +57,7 @@ func (w *writer) sessions(ctx context.Context, tx *sql.Tx, lists ...[]entry) err
 		}
 		row.started, row.last = min(row.started, at), max(row.last, at)
 	})
-	if err := w.writeSessions(ctx, tx, due); err != nil {
+	if err := w.writeSessions(ctx, due); err != nil {
 		return err
 	}
 	each(lists, func(n *entry) {
@@ -79,7 +78,7 @@ func each(lists [][]entry, f func(*entry)) {
 	}
 }
 
-func (w *writer) writeSessions(ctx context.Context, tx *sql.Tx, due map[sessionName]*sessionRow) error {
+func (w *writer) writeSessions(ctx context.Context, due map[sessionName]*sessionRow) error {
 	if len(due) == 0 {
 		return nil
 	}
@@ -101,7 +100,7 @@ func (w *writer) writeSessions(ctx context.Context, tx *sql.Tx, due map[sessionN
 				break
 			}
 		}
-		if err := w.writeSome(ctx, tx, rows[:n], asked); err != nil {
+		if err := w.writeSome(ctx, rows[:n], asked); err != nil {
 			return err
 		}
 		rows = rows[n:]
@@ -109,12 +108,12 @@ func (w *writer) writeSessions(ctx context.Context, tx *sql.Tx, due map[sessionN
 	return nil
 }
 
-func (w *writer) writeSome(ctx context.Context, tx *sql.Tx, rows []*sessionRow, asked map[sessionName]sessionName) error {
+func (w *writer) writeSome(ctx context.Context, rows []*sessionRow, asked map[sessionName]sessionName) error {
 	args := make([]any, 0, 6*len(rows))
 	for _, r := range rows {
 		args = append(args, r.id, r.caller, r.name, r.client, r.started, r.last)
 	}
-	found, err := tx.QueryContext(ctx, w.engine.text(
+	found, err := w.conn.QueryContext(ctx, w.engine.text(
 		"INSERT INTO sessions (id, caller, name, client, started, last) VALUES "+places(len(rows), 6)+sessionSet), args...)
 	if err != nil {
 		return err

@@ -99,7 +99,7 @@ func (s *Store) do(ctx context.Context, f func() error) error {
 			return nil
 		}
 		again := errors.Is(err, errKnown) || s.engine.Retry(err) || s.refused(err)
-		if s.db != nil && s.db.Gone != nil && s.db.Gone(err) {
+		if s.db != nil && (errors.Is(err, errBroken) || s.db.Gone != nil && s.db.Gone(err)) {
 			s.drop()
 		}
 		if !again || ctx.Err() != nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"hash/maphash"
 	"strings"
 
@@ -112,7 +111,7 @@ func (w *writer) thread(n *entry) {
 
 // recall looks up in the tables what exchanges refer to and is not remembered: from
 // before this process, of another one, or long ago.
-func (w *writer) recall(ctx context.Context, tx *sql.Tx, entries []entry) error {
+func (w *writer) recall(ctx context.Context, entries []entry) error {
 	var missing []string
 	var keys []uint64
 	for i := range entries {
@@ -135,19 +134,19 @@ func (w *writer) recall(ctx context.Context, tx *sql.Tx, entries []entry) error 
 	for len(missing) > 0 {
 		some := missing[:min(len(missing), lookup)]
 		missing = missing[len(some):]
-		if err := w.find(ctx, tx, some); err != nil {
+		if err := w.find(ctx, some); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *writer) find(ctx context.Context, tx *sql.Tx, texts []string) error {
+func (w *writer) find(ctx context.Context, texts []string) error {
 	args := make([]any, len(texts))
 	for i := range texts {
 		args[i] = plain(texts[i])
 	}
-	rows, err := tx.QueryContext(ctx, w.engine.text(`SELECT r.ref, k.caller, r.interception, i.thread, r.seq FROM refs r
+	rows, err := w.conn.QueryContext(ctx, w.engine.text(`SELECT r.ref, k.caller, r.interception, i.thread, r.seq FROM refs r
 JOIN interceptions i ON i.id = r.interception JOIN interception_kinds k ON k.id = i.kind
 WHERE r.ref IN `+in(len(args))), args...)
 	if err != nil {
@@ -166,7 +165,7 @@ WHERE r.ref IN `+in(len(args))), args...)
 }
 
 // failures notes which of the client's tools have failed, now that it says so.
-func (w *writer) failures(ctx context.Context, tx *sql.Tx, entries []entry) error {
+func (w *writer) failures(ctx context.Context, entries []entry) error {
 	for i := range entries {
 		n := &entries[i]
 		if n.skip {
@@ -180,7 +179,7 @@ func (w *writer) failures(ctx context.Context, tx *sql.Tx, entries []entry) erro
 			if !ok || r.seq == noCall {
 				continue
 			}
-			if _, err := tx.ExecContext(ctx, w.engine.text("UPDATE tool_calls SET failed = 1 WHERE interception = ? AND seq = ?"),
+			if _, err := w.conn.ExecContext(ctx, w.engine.text("UPDATE tool_calls SET failed = 1 WHERE interception = ? AND seq = ?"),
 				r.interception, r.seq); err != nil {
 				return err
 			}

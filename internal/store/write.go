@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"hash/maphash"
@@ -64,6 +63,9 @@ func newWriter(e *Engine) *writer {
 	}
 }
 
+// errBroken says that a transaction could not be ended.
+var errBroken = errors.New("the connection is left in a transaction")
+
 // errKnown says that some of what was taken for new is in the tables.
 var errKnown = errors.New("some of it is recorded already")
 
@@ -79,10 +81,11 @@ func (w *writer) write(ctx context.Context, begun, ended []*ledger.Exchange) err
 	for i := range w.begun {
 		w.begun[i].skip = w.begun[i].skip || among(w.ended, &w.begun[i])
 	}
-	err = w.transaction(ctx, func(tx *sql.Tx) error { return w.rows(ctx, tx, false) })
+	err = w.transaction(ctx, func() error { return w.rows(ctx, false) })
 	if errors.Is(err, errKnown) {
-		err = w.transaction(ctx, func(tx *sql.Tx) error { return w.rows(ctx, tx, true) })
+		err = w.transaction(ctx, func() error { return w.rows(ctx, true) })
 	}
+	w.reset()
 	clear(w.ended) // the exchanges belong to somebody else
 	clear(w.begun)
 	return err
@@ -128,24 +131,28 @@ func among(list []entry, n *entry) bool {
 	return false
 }
 
-// transaction runs f in one, and keeps what was learned in it if it is committed.
-func (w *writer) transaction(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := w.conn.BeginTx(ctx, nil)
-	if err != nil {
+// transaction runs f in one, and keeps what was learned in it if it is committed. It is
+// none of database/sql's: that ends one by itself with its context, between two statements
+// that go round it, and the second would stand alone.
+func (w *writer) transaction(ctx context.Context, f func() error) error {
+	begin := "BEGIN"
+	if w.engine.Begin != "" {
+		begin = w.engine.Begin
+	}
+	if _, err := w.conn.ExecContext(ctx, begin); err != nil {
 		return err
 	}
-	if err = w.current(ctx, tx); err == nil {
-		err = f(tx)
+	err := w.current(ctx)
+	if err == nil {
+		err = f()
+	}
+	if err == nil {
+		// It may be committed even if this fails: what is written again is found to be there.
+		_, err = w.conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
 		w.forgetFresh()
-		_ = tx.Rollback() // what matters is why
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		// It may have been committed all the same: what is written again is found to be there.
-		w.forgetFresh()
-		return err
+		return errors.Join(err, w.rollback(ctx))
 	}
 	w.kinds.known.commit()
 	w.attempts.known.commit()
@@ -153,6 +160,16 @@ func (w *writer) transaction(ctx context.Context, f func(*sql.Tx) error) error {
 	w.tools.known.commit()
 	w.known.commit()
 	w.refs.commit()
+	return nil
+}
+
+// rollback ends a transaction that has failed. Without that the connection is of no use.
+func (w *writer) rollback(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if _, err := w.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+		return errBroken
+	}
 	return nil
 }
 
@@ -167,9 +184,9 @@ func (w *writer) forgetFresh() {
 
 // current forgets what is remembered if others have deleted rows. They cannot go on to
 // before the transaction has ended.
-func (w *writer) current(ctx context.Context, tx *sql.Tx) error {
+func (w *writer) current(ctx context.Context) error {
 	var epoch int64
-	if err := tx.QueryRowContext(ctx, "SELECT epoch FROM state"+w.engine.Share).Scan(&epoch); err != nil {
+	if err := w.conn.QueryRowContext(ctx, "SELECT epoch FROM state"+w.engine.Share).Scan(&epoch); err != nil {
 		return err
 	}
 	if epoch != w.epoch {
@@ -186,19 +203,19 @@ func (w *writer) current(ctx context.Context, tx *sql.Tx) error {
 
 // rows writes the entries. Careful, it looks first which of them are there; else it
 // finds out when not as many rows change as should.
-func (w *writer) rows(ctx context.Context, tx *sql.Tx, careful bool) error {
+func (w *writer) rows(ctx context.Context, careful bool) error {
 	w.reset()
 	target := &w.tables.ended
 	if careful {
 		target = &w.tables.settled
-		if err := w.settle(ctx, tx); err != nil {
+		if err := w.settle(ctx); err != nil {
 			return err
 		}
 	}
-	if err := w.recall(ctx, tx, w.ended); err != nil {
+	if err := w.recall(ctx, w.ended); err != nil {
 		return err
 	}
-	if err := w.sessions(ctx, tx, w.ended, w.begun); err != nil {
+	if err := w.sessions(ctx, w.ended, w.begun); err != nil {
 		return err
 	}
 	count := int64(0)
@@ -233,7 +250,7 @@ func (w *writer) rows(ctx context.Context, tx *sql.Tx, careful bool) error {
 			return err
 		}
 	}
-	if err := w.failures(ctx, tx, w.ended); err != nil {
+	if err := w.failures(ctx, w.ended); err != nil {
 		return err
 	}
 	return w.sum(ctx)
@@ -262,6 +279,7 @@ func (w *writer) end(target *batch, n *entry) {
 
 func (w *writer) insertKinds(ctx context.Context) error {
 	for _, b := range []*batch{&w.kinds.rows, &w.attempts.rows, &w.turns.rows, &w.tools.rows} {
+		b.sort() // gateways that insert the same rows in different orders would wait for each other
 		if _, err := w.insert(ctx, b); err != nil {
 			return err
 		}
@@ -305,7 +323,7 @@ func (w *writer) reset() {
 }
 
 // settle finds out which entries are in the tables and gives the others keys that are free.
-func (w *writer) settle(ctx context.Context, tx *sql.Tx) error {
+func (w *writer) settle(ctx context.Context) error {
 	taken := make(map[int64]bool, len(w.ended))
 	for i := range w.ended {
 		taken[w.ended[i].key] = true
@@ -316,7 +334,7 @@ func (w *writer) settle(ctx context.Context, tx *sql.Tx) error {
 			continue
 		}
 		delete(taken, n.key)
-		if err := w.place(ctx, tx, n, taken); err != nil {
+		if err := w.place(ctx, n, taken); err != nil {
 			return err
 		}
 		taken[n.key] = true
@@ -325,9 +343,9 @@ func (w *writer) settle(ctx context.Context, tx *sql.Tx) error {
 }
 
 // place finds the row of an entry, or room for it.
-func (w *writer) place(ctx context.Context, tx *sql.Tx, n *entry, taken map[int64]bool) error {
+func (w *writer) place(ctx context.Context, n *entry, taken map[int64]bool) error {
 	first, _, _ := Key(n.e.ID)
-	found, err := tx.QueryContext(ctx, w.engine.text(`SELECT i.id, i.nonce, i.kind, i.ended, k.status
+	found, err := w.conn.QueryContext(ctx, w.engine.text(`SELECT i.id, i.nonce, i.kind, i.ended, k.status
 FROM interceptions i JOIN interception_kinds k ON k.id = i.kind WHERE i.id >= ? AND i.id < ? ORDER BY i.id`+w.engine.Share), first, first+neighbours)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
 func (f *file) engine() (*store.Engine, error) {
 	tables, err := fs.Sub(migrations, "migrations")
 	return &store.Engine{
-		Place: f.path, Rows: rowsAtOnce, Alone: true,
+		Place: f.path, Rows: rowsAtOnce, Alone: true, Begin: "BEGIN IMMEDIATE",
 		Shred: "PRAGMA secure_delete = ON", Unshred: "PRAGMA secure_delete = OFF",
 		Migrations: tables, Dialect: goose.DialectSQLite3,
 		Open: f.open, Explain: f.explain, Retry: func(error) bool { return false },
@@ -128,28 +128,31 @@ func (f *file) connect(ctx context.Context) (*store.Database, error) {
 	return db, nil
 }
 
-// dial makes connections to the file with pragmas; none is made yet. A transaction that is
-// not read-only has the right to write from its beginning.
+// dial makes connections to the file with pragmas; none is made yet.
 func dial(path string, pragmas ...string) (*sql.DB, error) {
-	q := url.Values{"_txlock": {"immediate"}, "mode": {"rw"}, "_defensive": {"1"}, "_dqs": {"0"}, "_error_rc": {"1"}}
+	q := url.Values{"mode": {"rw"}, "_defensive": {"1"}, "_dqs": {"0"}, "_error_rc": {"1"}}
 	q["_pragma"] = append([]string{
 		"busy_timeout(" + strconv.FormatInt(busyFor.Milliseconds(), 10) + ")", "temp_store(MEMORY)", "trusted_schema(0)",
 	}, pragmas...)
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String())
 }
 
-// check finds damage: in the whole of a small file, or one that is under suspicion, else
-// where it begins.
+// check finds damage: in the whole of a small file, and where it begins in a large one,
+// which is taken for damaged if it is under suspicion.
 func (f *file) check(ctx context.Context, db *sql.DB, size int64) error {
+	small := size <= checkedSize
+	if f.suspect && !small {
+		return &damageError{"it was found damaged while it was in use"}
+	}
 	look := "PRAGMA schema_version"
-	if f.suspect || size <= checkedSize {
+	if small {
 		look = "PRAGMA quick_check(1)"
 	}
 	var said string
 	if err := db.QueryRowContext(ctx, look).Scan(&said); err != nil {
 		return err
 	}
-	if look != "PRAGMA schema_version" && said != "ok" {
+	if small && said != "ok" {
 		return &damageError{said}
 	}
 	return nil

@@ -31,7 +31,7 @@ func Run(t *testing.T, base func(t *testing.T) Base) {
 		"rows": writeRows, "twice": writeTwice, "begun": writeBegun, "order": writeOrder, "collisions": writeCollisions,
 		"threads": writeThreads, "one batch": writeThreadAtOnce, "refs": writeRefs, "failures": writeFailures, "sessions": writeSessions,
 		"hours": writeHours, "lost": writeLost, "nothing half": writeHalf, "rejected": writeRejected, "bounds": writeBounds,
-		"prune": writePrune, "prune kinds": writePruneKinds, "forget": writeForget, "readers": writeReaders, "closed": writeClosed,
+		"prune": writePrune, "prune kinds": writePruneKinds, "forget": writeForget, "readers": writeReaders, "closed": writeClosed, "cut": writeCut,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, base(t)) })
 	}

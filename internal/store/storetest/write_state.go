@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -99,9 +100,9 @@ func writeSessions(t *testing.T, b Base) {
 	b.expect(t, "SELECT COUNT(*) FROM interceptions WHERE session = 0", "1")
 
 	write(t, s, nil, list(made(70*time.Second, in("s1")))) // within a minute: the row may lag
-	b.expect(t, "SELECT last FROM sessions WHERE caller = 'ann' AND name = 's1'", fmt.Sprint(us(10*time.Second)))
+	b.expect(t, "SELECT last FROM sessions WHERE caller = 'ann' AND name = 's1'", strconv.FormatInt(us(10*time.Second), 10))
 	write(t, s, nil, list(made(71*time.Second, in("s1"))))
-	b.expect(t, "SELECT last FROM sessions WHERE caller = 'ann' AND name = 's1'", fmt.Sprint(us(71*time.Second)))
+	b.expect(t, "SELECT last FROM sessions WHERE caller = 'ann' AND name = 's1'", strconv.FormatInt(us(71*time.Second), 10))
 	s.Close()
 	s = b.Open(t)
 	write(t, s, nil, list(made(-time.Hour, in("s1")), made(2*time.Hour, in("s2"))))
@@ -254,8 +255,8 @@ func writeReaders(t *testing.T, b Base) {
 	writers.Wait()
 	close(done)
 	readers.Wait()
-	b.expect(t, "SELECT COUNT(*) FROM interceptions", fmt.Sprint(batches*each))
-	b.expect(t, "SELECT SUM(requests) FROM usage_hours", fmt.Sprint(batches*each))
+	b.expect(t, "SELECT COUNT(*) FROM interceptions", strconv.Itoa(batches*each))
+	b.expect(t, "SELECT SUM(requests) FROM usage_hours", strconv.Itoa(batches*each))
 	b.expect(t, "SELECT COUNT(*) FROM sessions", "1")
 }
 
@@ -269,4 +270,52 @@ func writeClosed(t *testing.T, b Base) {
 	if err := s.Write(t.Context(), nil, list(made(0))); store.KindOf(err) != store.Closed {
 		t.Errorf("written: %v", err)
 	}
+}
+
+// writeCut ends the time for a write at any moment of it: there is all of it or nothing.
+func writeCut(t *testing.T, b Base) {
+	s := b.Open(t)
+	const batches, each = 40, 40
+	batch := func(n int) (batch []*ledger.Exchange) {
+		for i := range each {
+			batch = append(batch, made(time.Duration(n*each+i)*time.Second, in("s"), calling(fmt.Sprint(n, ".", i))))
+		}
+		return batch
+	}
+	write(t, s, nil, batch(0))
+	started := time.Now()
+	write(t, s, nil, batch(1))
+	took := time.Since(started)
+	written, cut := int64(2*each), 0
+	for i := range batches {
+		within := took * time.Duration(i) / (batches / 2)
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		err := s.Write(ctx, nil, batch(2+i))
+		cancel()
+		if err != nil {
+			cut++
+			if kind := store.KindOf(err); kind != store.Timeout && kind != store.Unreachable {
+				t.Fatalf("within %s: %v", within, err)
+			}
+		}
+		n, err := s.Count(t.Context(), store.Filter{})
+		for deadline := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(deadline); {
+			write(t, s, nil, batch(0)) // the database may have to be opened anew
+			n, err = s.Count(t.Context(), store.Filter{})
+		}
+		if err != nil || n != written && n != written+each {
+			t.Fatalf("after %d in batches of %d there are %d, %v", written, each, n, err)
+		}
+		written = n
+	}
+	if cut == 0 || cut == batches {
+		t.Errorf("%d writes were cut, %d exchanges written", cut, written)
+	}
+	for _, table := range []string{"attempts", "turns"} {
+		b.expect(t, "SELECT COUNT(*) - COUNT(DISTINCT interception) FROM "+table+" WHERE seq = 0", "0")
+		b.expect(t, "SELECT COUNT(*) FROM "+table+" WHERE seq = 0", strconv.FormatInt(written, 10))
+	}
+	b.expect(t, "SELECT SUM(requests) FROM usage_hours", strconv.FormatInt(written, 10))
+	b.expect(t, "SELECT COUNT(*) FROM refs", strconv.FormatInt(written, 10))
+	b.expect(t, "SELECT COUNT(*) FROM interceptions i WHERE NOT EXISTS (SELECT 1 FROM interception_kinds k WHERE k.id = i.kind)", "0")
 }
