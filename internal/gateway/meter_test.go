@@ -14,7 +14,9 @@ import (
 // bytes it would have seen without: also of what was held back.
 func TestMeter(t *testing.T) {
 	const usage = `data: {"id":"c1","object":"chat.completion.chunk","model":"gpt-5","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}` + "\n\n"
-	unused := func(chunk string) string { return strings.Replace(chunk, "\n\n", "", 1)[:len(chunk)-3] + `,"usage":null}` + "\n\n" }
+	unused := func(chunk string) string {
+		return strings.Replace(chunk, "\n\n", "", 1)[:len(chunk)-3] + `,"usage":null}` + "\n\n"
+	}
 	plain := roleChunk + textChunk + finishChunk + doneChunk
 	for name, tt := range map[string]struct {
 		meter   bool
