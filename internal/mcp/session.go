@@ -33,9 +33,11 @@ type session struct {
 	cs    *sdk.ClientSession
 	guard *guard // nil for a command
 	lines *lines // of a command
-	kill  func() // breaks off whatever is under way
-	began time.Time
-	calls sync.WaitGroup
+	// program is the command; nil if there is none.
+	program *process
+	kill    func() // breaks off whatever is under way
+	began   time.Time
+	calls   sync.WaitGroup
 
 	once sync.Once
 	over chan struct{} // closed when nothing can be asked any more
@@ -143,9 +145,9 @@ func (s *server) connect(ctx context.Context) (*session, error) {
 		kill()
 		// A server from before server/discover may not answer it at all.
 		s.old = !s.old && errors.Is(err, context.DeadlineExceeded)
-		return nil, err
+		return nil, x.program.blame(err)
 	}
-	s.tasks.Go(func() { x.end(x.cs.Wait()) })
+	s.tasks.Go(func() { x.end(x.program.blame(x.cs.Wait())) })
 	return x, nil
 }
 

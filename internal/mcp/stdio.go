@@ -7,8 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unicode"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -36,12 +39,14 @@ func (s *server) spawn(life context.Context, x *session) (sdk.Transport, error) 
 	if err != nil {
 		return nil, err
 	}
+	p := &process{cmd: cmd, stdin: stdin, patience: s.o.Timeout}
+	cmd.Stderr, cmd.WaitDelay = &p.words, goodbye // what it has started may hold stderr open
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting its command: %w", err)
 	}
-	p := &process{cmd: cmd, stdin: stdin, patience: s.o.Timeout}
 	context.AfterFunc(life, func() { p.kill(); _ = p.Close() })
-	x.lines = &lines{src: stdout, most: max(4*s.o.MaxResult+mostOther, mostPage)}
+	x.program = p
+	x.lines = &lines{src: stdout, most: max(4*s.o.MaxResult+mostOther, mostPage), ended: p.lost}
 	return &sdk.IOTransport{Reader: io.NopCloser(x.lines), Writer: p, MaxLineLength: -1}, nil
 }
 
@@ -51,6 +56,8 @@ type lines struct {
 	most int
 	n    int // bytes of the line that is being read
 	why  fate
+
+	ended func() // called when there is no more
 }
 
 func (l *lines) Read(p []byte) (int, error) {
@@ -65,6 +72,7 @@ func (l *lines) Read(p []byte) (int, error) {
 		err = errTooLarge
 		l.why.fail(err)
 	case err != nil:
+		l.ended()
 		l.why.fail(errBroken)
 	}
 	return n, err
@@ -84,6 +92,34 @@ type process struct {
 	stdin    io.WriteCloser
 	patience time.Duration // for it to read what it is told
 	once     sync.Once
+	words    tail        // what it says on stderr
+	left     atomic.Bool // it has been told to end
+	died     atomic.Bool // it ended without being told to
+}
+
+// lost notes that it does not listen or speak any more.
+func (p *process) lost() {
+	if !p.left.Load() {
+		p.died.Store(true)
+	}
+}
+
+// blame adds to the reason why there is no session what the program says of it.
+func (p *process) blame(err error) error {
+	if p == nil {
+		return err
+	}
+	_ = p.Close() // waits for its end
+	words := p.words.String()
+	switch {
+	case p.died.Load() && words != "":
+		return fmt.Errorf("its program has ended (%s), and said: %s", p.cmd.ProcessState, words)
+	case p.died.Load():
+		return fmt.Errorf("its program has ended (%s)", p.cmd.ProcessState)
+	case err != nil && words != "":
+		return fmt.Errorf("%w; its program said: %s", err, words)
+	}
+	return err
 }
 
 // Write ends a command that does not read: what is stuck in its pipe would hold up
@@ -91,17 +127,23 @@ type process struct {
 func (p *process) Write(b []byte) (int, error) {
 	stuck := time.AfterFunc(p.patience, p.kill)
 	defer stuck.Stop()
-	return p.stdin.Write(b)
+	n, err := p.stdin.Write(b)
+	if err != nil {
+		p.lost()
+	}
+	return n, err
 }
 
 // kill ends it now, and whoever is writing to it.
 func (p *process) kill() {
+	p.left.Store(true)
 	kill(p.cmd)
 	_ = p.stdin.Close() // something else may hold its other end
 }
 
 func (p *process) Close() error {
 	p.once.Do(func() {
+		p.left.Store(true)
 		_ = p.stdin.Close() // which asks it to end
 		told := time.AfterFunc(goodbye, func() { tell(p.cmd) })
 		killed := time.AfterFunc(2*goodbye, p.kill)
@@ -110,4 +152,45 @@ func (p *process) Close() error {
 		killed.Stop()
 	})
 	return nil
+}
+
+// tail is the end of what is written to it.
+type tail struct {
+	mu    sync.Mutex
+	b     []byte
+	begun bool // there was more before it
+}
+
+// mostWords bounds a tail, in bytes.
+const mostWords = 1 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	if over := len(t.b) - mostWords; over > 0 {
+		t.b, t.begun = append(t.b[:0:0], t.b[over:]...), true
+	}
+	return len(p), nil
+}
+
+// String is one line, of whole words: what is left of a word could be a secret's end,
+// which nobody would recognize.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := strings.Map(spaced, strings.ToValidUTF8(string(t.b), "\uFFFD"))
+	if t.begun {
+		_, text, _ = strings.Cut(text, " ")
+		text = "… " + text
+	}
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// spaced is a character of a line that may be printed.
+func spaced(r rune) rune {
+	if unicode.IsGraphic(r) && !unicode.IsSpace(r) {
+		return r
+	}
+	return ' '
 }

@@ -2,10 +2,12 @@ package mcp
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	signals "os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +24,10 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("MCP_TEST_SERVER") == "" {
 		os.Exit(m.Run())
+	}
+	if os.Getenv("MCP_TEST_SERVER") == "stillborn" {
+		fmt.Fprint(os.Stderr, strings.Repeat("noise", 1000), " cannot open\n\x1b[31mthe door with ", os.Getenv("TOKEN"), "\n")
+		os.Exit(3)
 	}
 	s := newServer("echo")
 	addTool(s, "env", func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
@@ -141,6 +147,35 @@ func TestCommand(t *testing.T) {
 		t.Errorf("a secret is logged:\n%s", l)
 	}
 	r.Close(t.Context())
+}
+
+// A program that ends by itself says why, as far as it does.
+func TestCommandDies(t *testing.T) {
+	t.Parallel()
+	r, l := newRoom(t, Server{Name: "cmd", Command: os.Args[0], Env: map[string]string{"MCP_TEST_SERVER": "stillborn", "TOKEN": "server-secret"}})
+	waitDown(t, r, "cmd", "its program has ended (exit status 3), and said: … cannot open [31mthe door with ***")
+	if got := r.Status()[0].Reason + l.String(); strings.Contains(got, "noise") || strings.ContainsRune(got, 0x1b) || !strings.Contains(l.String(), "exit status 3") {
+		t.Errorf("it is told\n%s", got)
+	}
+}
+
+func TestTail(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ said, want string }{
+		{"", ""},
+		{"one\n\ttwo\r\n", "one two"},
+		{strings.Repeat("x", mostWords), strings.Repeat("x", mostWords)},
+		{strings.Repeat("x", mostWords+1), "…"},
+		{strings.Repeat("x", mostWords) + " end\xff", "… end\uFFFD"},
+	} {
+		var l tail
+		for piece := range slices.Chunk([]byte(tt.said), 100) {
+			_, _ = l.Write(piece)
+		}
+		if got := l.String(); got != tt.want {
+			t.Errorf("of %.50q it keeps %q, want %q", tt.said, got, tt.want)
+		}
+	}
 }
 
 func TestNoSuchCommand(t *testing.T) {
