@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -73,7 +74,7 @@ func (w weather) keep(s *sink, begun, ended []*ledger.Exchange) {
 // aside if it is refused, or, without a spool and at an end, is counted as lost.
 func TestNothingIsLost(t *testing.T) {
 	for seed := range *seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { nothingIsLost(t, rand.New(rand.NewPCG(seed, 6))) })
 		})
 	}

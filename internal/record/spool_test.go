@@ -392,7 +392,7 @@ func TestSpoolIsJSON(t *testing.T) {
 				Sum          string
 				Begun, Ended *ledger.Exchange
 			}
-			if err := json.Unmarshal(line, &row); err != nil {
+			if err = json.Unmarshal(line, &row); err != nil {
 				t.Fatal(err)
 			}
 			if row.Begun != nil {

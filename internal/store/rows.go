@@ -112,7 +112,16 @@ func (w *writer) interception(b *batch, n *entry, ended int64, sum *tally) {
 	b.usage(&sum.usage)
 	b.int(sum.picos)
 	b.int(sum.unpriced)
-	b.int(w.instance)
+	b.int(w.servedBy(e))
+}
+
+// servedBy is the process that serves an exchange. What comes from the spool of one that
+// is no more is nobody's: it is lost, unless its end comes too.
+func (w *writer) servedBy(e *ledger.Exchange) int64 {
+	if e.Instance == "" || e.Instance == w.name {
+		return w.instance
+	}
+	return 0
 }
 
 // below puts what belongs to an exchange into the batches, and sums it up.
