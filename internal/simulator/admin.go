@@ -11,7 +11,7 @@ import (
 const maxFaults = 1 << 20
 
 // Admin is the handler that reads the log and arms faults. Its paths are /faults,
-// /names, /log and /keys; mount it behind an http.StripPrefix. It shows no secret
+// /names, /log, /keys and /meter; mount it behind an http.StripPrefix. It shows no secret
 // and must not be open to strangers.
 func (s *Simulator) Admin() http.Handler {
 	m := http.NewServeMux()
@@ -37,6 +37,7 @@ func (s *Simulator) Admin() http.Handler {
 		s.ResetLog()
 		show(w, []Call{})
 	})
+	m.HandleFunc("GET /meter", func(w http.ResponseWriter, _ *http.Request) { show(w, s.metered()) })
 	m.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) { show(w, s.keys()) })
 	return m
 }
@@ -111,4 +112,13 @@ func (s *Simulator) keys() list {
 		})
 	}
 	return out
+}
+
+// metered is what the last answers of models have cost, and together.
+func (s *Simulator) metered() object {
+	answers, total := append([]Served{}, s.Meter()...), Usage{}
+	for i := range answers {
+		total.add(answers[i].Usage)
+	}
+	return object{{"total", total}, {"answers", answers}}
 }

@@ -31,10 +31,11 @@ func (c *call) deliver(rep reply) {
 		c.note(0)
 		c.silence()
 	}
-	s := c.plan(rep)
+	s, sent := c.plan(rep), func() {}
 	if s.status == http.StatusOK {
 		c.sim.meter.add(c.api.name+"/"+c.key.Name, rep.use)
 		c.settle(rep.use)
+		sent = c.bill(rep)
 	}
 	h := c.w.Header()
 	maps.Copy(h, c.api.header(c))
@@ -50,6 +51,7 @@ func (c *call) deliver(rep reply) {
 	c.note(s.status)
 	c.w.WriteHeader(s.status)
 	c.play(s)
+	sent()
 }
 
 // play writes the pieces; how it ends is how the client sees it.

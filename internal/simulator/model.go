@@ -40,7 +40,7 @@ type answer struct {
 	reasoning int64 // part of output
 }
 
-func (a answer) spent() spent { return spent{a.input, a.output, a.read} }
+func (a answer) spent() spent { return spent{a.input, a.output, a.read, a.written, a.reasoning} }
 
 // tokens is the usual estimate.
 func tokens(size int) int64 { return int64(size+3) / 4 }

@@ -55,6 +55,7 @@ type Options struct {
 	// differ.
 	Deterministic bool
 	LogSize       int // calls that the log remembers (default 1000)
+	MeterSize     int // answers that the meter remembers (default 1000)
 	// Limits are the rate limits that are enforced. Nil: none is, and the headers
 	// tell of 10 000 requests and 2 000 000 tokens a minute.
 	Limits []Limit
@@ -116,8 +117,11 @@ func New(o Options) *Simulator {
 	if o.LogSize <= 0 {
 		o.LogSize = 1000
 	}
+	if o.MeterSize <= 0 {
+		o.MeterSize = 1000
+	}
 	s := &Simulator{
-		opts: o, faults: &book{}, log: newRing(o.LogSize), objects: newObjects(), meter: &meter{}, limits: newLimits(o.Limits), done: make(chan struct{}),
+		opts: o, faults: &book{}, log: newRing(o.LogSize), objects: newObjects(), meter: &meter{size: o.MeterSize}, limits: newLimits(o.Limits), done: make(chan struct{}),
 		providers: map[string]*provider{},
 	}
 	s.faults.set(o.Faults)
