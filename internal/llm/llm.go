@@ -2,6 +2,8 @@
 // used, asked for and ended with. It knows no API and does no I/O.
 package llm
 
+import "sync"
+
 // Usage counts tokens the way the ledger, the metrics and the price list read
 // them. The parts of the input do not overlap: a provider's total input is
 // Input + CacheRead + CacheWrite. Reasoning is a part of Output, never on top.
@@ -91,4 +93,23 @@ type ToolDef struct {
 	Name        string
 	Description string
 	Schema      []byte // JSON Schema of the arguments
+	// Forms keeps what is made of a definition that is offered again and again, as long as
+	// nothing of it changes; nil: each time anew.
+	Forms *Forms
+}
+
+// Forms are a tool's definition as each API takes it.
+type Forms struct{ made sync.Map }
+
+// Form returns the definition as the API of this name takes it, built if it has not been
+// asked for yet. Nobody may change it.
+func (d *ToolDef) Form(api string, build func(*ToolDef) []byte) []byte {
+	if d.Forms == nil {
+		return build(d)
+	}
+	form, ok := d.Forms.made.Load(api)
+	if !ok {
+		form, _ = d.Forms.made.LoadOrStore(api, build(d))
+	}
+	return form.([]byte) //nolint:forcetypeassert // nothing else is stored
 }

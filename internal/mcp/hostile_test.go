@@ -330,7 +330,7 @@ func TestRepeatedCredentials(t *testing.T) {
 	waitUp(t, r, "one")
 	all := r.All()
 	if len(all) != 1 || all[0].Description != "of production with ***" || string(all[0].Schema) != `{"title":"of production with ***","type":"object"}` {
-		t.Errorf("offers %s", all)
+		t.Errorf("offers %v", all)
 	}
 	wants(t, r, "kb_one_x", ledger.ToolOK, "of production with ***")
 	if strings.Contains(l.String(), "server-secret") || !strings.Contains(l.String(), "repeats a credential") {

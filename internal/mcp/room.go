@@ -6,6 +6,7 @@ package mcp
 import (
 	"cmp"
 	"context"
+	"iter"
 	"log/slog"
 	"net"
 	"reflect"
@@ -167,36 +168,46 @@ func (r *Room) Close(ctx context.Context) {
 // Of lists what the caller is offered now: the tools of the servers that are up, in
 // the order of the servers, then of the tools' names.
 func (r *Room) Of(who ledger.Principal) []llm.ToolDef {
-	offers := r.Offers(who)
-	defs := make([]llm.ToolDef, len(offers))
-	for i := range offers {
-		defs[i] = offers[i].ToolDef
+	all, _ := r.all()
+	defs := make([]llm.ToolDef, 0, len(all))
+	for o := range those(all, func(s *server) bool { return s.serves(who) }) {
+		defs = append(defs, o.ToolDef)
 	}
 	return defs
 }
 
 // Offers is Of with the tools' origins.
-func (r *Room) Offers(who ledger.Principal) []Offer {
-	return r.those(func(s *server) bool { return s.serves(who) })
+func (r *Room) Offers(who ledger.Principal) (out []Offer) {
+	all, _ := r.all()
+	for o := range those(all, func(s *server) bool { return s.serves(who) }) {
+		out = append(out, o.Offer)
+	}
+	return out
 }
 
 // All lists what all callers together are offered now.
-func (r *Room) All() []Offer { return r.those(func(*server) bool { return true }) }
-
-func (r *Room) those(served func(*server) bool) []Offer {
+func (r *Room) All() (out []Offer) {
 	all, _ := r.all()
-	out := make([]Offer, 0, len(all))
-	var last *server
-	var skip bool
-	for i := range all {
-		if s := all[i].server; s != last {
-			last, skip = s, !served(s) || !s.isUp()
-		}
-		if !skip {
-			out = append(out, all[i].Offer)
-		}
+	for o := range those(all, func(*server) bool { return true }) {
+		out = append(out, o.Offer)
 	}
 	return out
+}
+
+// those are the tools of the servers that are up and serve.
+func those(all []offer, serves func(*server) bool) iter.Seq[*offer] {
+	return func(yield func(*offer) bool) {
+		var last *server
+		var skip bool
+		for i := range all {
+			if s := all[i].server; s != last {
+				last, skip = s, !serves(s) || !s.isUp()
+			}
+			if !skip && !yield(&all[i]) {
+				return
+			}
+		}
+	}
 }
 
 // Status tells of each server, in order.
@@ -238,7 +249,10 @@ func (r *Room) all() ([]offer, map[string]int) {
 		for j, t := range c.tools {
 			r.byName[names[j]] = len(r.offers)
 			r.offers = append(r.offers, offer{
-				Offer:  Offer{ToolDef: llm.ToolDef{Name: names[j], Description: t.description, Schema: t.schema}, Server: r.servers[i].o.Name, Tool: t.name},
+				Offer: Offer{
+					ToolDef: llm.ToolDef{Name: names[j], Description: t.description, Schema: t.schema, Forms: &llm.Forms{}},
+					Server:  r.servers[i].o.Name, Tool: t.name,
+				},
 				server: r.servers[i],
 			})
 		}

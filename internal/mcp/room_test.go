@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
 )
 
 func TestEras(t *testing.T) {
@@ -252,6 +254,9 @@ func TestWhoGetsWhat(t *testing.T) {
 			t.Errorf("%q is offered %s, want %s", who, got, want)
 		}
 	}
+	if a, b := r.Of(ledger.Principal{})[0], r.Of(ledger.Principal{Name: "ci"})[0]; a.Forms == nil || a.Forms != b.Forms {
+		t.Error("a definition is made anew for each request")
+	}
 	if got := len(r.All()); got != 3 {
 		t.Errorf("all callers together are offered %d tools, want 3", got)
 	}
@@ -259,7 +264,7 @@ func TestWhoGetsWhat(t *testing.T) {
 	wants(t, r, "kb_all_set_a", ledger.ToolRefused, "no tool")
 	want := Offer{Server: "ops", Tool: "deploy"}
 	want.Name, want.Description, want.Schema = "kb_ops_deploy", "does deploy", []byte(`{"type":"object"}`)
-	if diff := cmp.Diff(want, r.Offers(ledger.Principal{Name: "root"})[2]); diff != "" {
+	if diff := cmp.Diff(want, r.Offers(ledger.Principal{Name: "root"})[2], cmpopts.IgnoreFields(llm.ToolDef{}, "Forms")); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }

@@ -50,9 +50,12 @@ func TestMain(m *testing.M) {
 		return say("what?"), nil
 	})
 	asked := make(chan os.Signal, 1)
-	signals.Notify(asked, syscall.SIGTERM)
+	note := os.Getenv("MCP_TEST_NOTE")
+	if note != "" {
+		signals.Notify(asked, syscall.SIGTERM)
+	}
 	_ = s.Run(context.Background(), &sdk.IOTransport{Reader: in, Writer: os.Stdout})
-	if note := os.Getenv("MCP_TEST_NOTE"); note != "" { // it ends when it is told to, not before
+	if note != "" { // it ends when it is told to, not before
 		<-asked
 		_ = os.WriteFile(note, []byte("saved"), 0o600)
 	}

@@ -12,3 +12,7 @@ func BenchmarkObserve(b *testing.B) {
 		b.Run(name, func(b *testing.B) { dialecttest.Bench(b, chat.New(), name+".sse", delta) })
 	}
 }
+
+func BenchmarkInject(b *testing.B) {
+	dialecttest.BenchInject(b, chat.New(), `{"messages":[{"role":"user","content":"…"}]}`)
+}

@@ -37,7 +37,7 @@ func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []
 			continue
 		}
 		used[t.Name] = true
-		ours, added = append(ours, definition(t)), append(added, t.Name)
+		ours, added = append(ours, t.Form("chat", definition)), append(added, t.Name)
 	}
 	if len(ours) == 0 {
 		return body, nil, nil

@@ -26,13 +26,14 @@ func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []
 		taken[dialect.Text(dialect.Member(tool, "name"))] = true
 	}
 	var more [][]byte
-	for _, tool := range tools {
+	for i := range tools {
+		tool := &tools[i]
 		if taken[tool.Name] {
 			continue
 		}
 		taken[tool.Name] = true
 		added = append(added, tool.Name)
-		more = append(more, definition(tool))
+		more = append(more, tool.Form("messages", definition))
 	}
 	switch {
 	case len(more) == 0:
@@ -43,7 +44,7 @@ func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []
 	return dialect.Replace(body, list, dialect.Append(list, more...)), added, nil
 }
 
-func definition(tool llm.ToolDef) []byte {
+func definition(tool *llm.ToolDef) []byte {
 	d := slices.Concat([]byte(`{"name":`), dialect.Quote(tool.Name))
 	if tool.Description != "" {
 		d = slices.Concat(d, []byte(`,"description":`), dialect.Quote(tool.Description))

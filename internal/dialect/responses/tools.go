@@ -74,12 +74,13 @@ func (Dialect) Inject(body []byte, tools []llm.ToolDef) (edited []byte, added []
 	used := map[string]bool{"": true}
 	room := mostTools - names(r.tools, used, 0)
 	var more [][]byte
-	for _, t := range tools {
+	for i := range tools {
+		t := &tools[i]
 		if used[t.Name] || len(more) >= room {
 			continue
 		}
 		used[t.Name] = true
-		more, added = append(more, definition(t)), append(added, t.Name)
+		more, added = append(more, t.Form("responses", definition)), append(added, t.Name)
 	}
 	switch {
 	case len(more) == 0:
@@ -111,7 +112,7 @@ func names(tools []byte, used map[string]bool, depth int) (n int) {
 
 // definition is a tool as the API takes it. Strict has to be denied: its default asks
 // for schemas that few servers write.
-func definition(t llm.ToolDef) []byte {
+func definition(t *llm.ToolDef) []byte {
 	b := append([]byte(`{"type":"function","name":`), dialect.Quote(t.Name)...)
 	if t.Description != "" {
 		b = append(append(b, `,"description":`...), dialect.Quote(t.Description)...)
