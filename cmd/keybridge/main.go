@@ -70,8 +70,11 @@ type commands struct {
 		Seconds         int    `default:"20" help:"How long the traffic runs, at least 20."`
 		Seed            uint64 `default:"1" help:"What the requests are made up from."`
 	} `cmd:"" help:"Watch keys fail and heal behind the gateway for 20 seconds, on free ports, with a simulated provider. Exit code 1 if a client saw any of it."`
-	Pool     poolCommands `cmd:"" help:"Show the key pools of a running gateway, and take keys out of use or put them back."`
-	Schema   struct{}     `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
+	Pool   poolCommands `cmd:"" help:"Show the key pools of a running gateway, and take keys out of use or put them back."`
+	Schema struct{}     `cmd:"" help:"Print the JSON Schema of the configuration file, for editors."`
+
+	recordCommands
+
 	Tools    toolsCommand `cmd:"" help:"Show the central tools of a running gateway: what callers get, from which MCP server, and which server is down and why."`
 	Simulate simulation   `cmd:"" help:"Run the misbehaving provider alone, for the tests of other programs: OpenAI's and Anthropic's APIs with rate limits, and faults by name."`
 	Version  struct{}     `cmd:"" help:"Print the version."`
@@ -99,6 +102,9 @@ func (p program) run(ctx context.Context, args []string) int {
 	case err != nil:
 		_, _ = fmt.Fprintf(p.stderr, "keybridge: %v (keybridge --help lists what can be written)\n", err)
 		return exitUsage
+	}
+	if read := p.reading(parsed.Command(), &c.recordCommands); read != nil {
+		return p.fail(read(ctx))
 	}
 	switch command := parsed.Command(); {
 	case command == "check <file>":

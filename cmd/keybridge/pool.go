@@ -112,6 +112,20 @@ func (o operator) act(ctx context.Context, k keyArgs, action, query string) ([]b
 const maxAnswer = 64 << 20
 
 func (o operator) ask(ctx context.Context, method, path string) ([]byte, error) {
+	resp, err := o.send(ctx, method, path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // it is only read
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, o.broken(err)
+	}
+	return body, nil
+}
+
+// send returns an answer that is one; its body is to be closed.
+func (o operator) send(ctx context.Context, method, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+o.address+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gateway: %w", err)
@@ -123,15 +137,19 @@ func (o operator) ask(ctx context.Context, method, path string) ([]byte, error) 
 	if err != nil {
 		return nil, o.unreachable(err)
 	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
 	defer resp.Body.Close() //nolint:errcheck // it is only read
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("the gateway on %s broke off its answer: %w", o.address, err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		return body, nil
+		return nil, o.broken(err)
 	}
 	return nil, o.refused(resp.StatusCode, body)
+}
+
+func (o operator) broken(err error) error {
+	return fmt.Errorf("the gateway on %s broke off its answer: %w", o.address, err)
 }
 
 func (o operator) unreachable(err error) error {

@@ -75,7 +75,7 @@ func scriptKill(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ts.Exec("kill", "-9", ts.Getenv(args[0]+"_pid")))
 }
 
-// scriptAsk runs "ask STATUS URL [BODY]".
+// scriptAsk runs "ask STATUS URL [BODY [TOKEN [SESSION]]]".
 func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
 	method, body := http.MethodGet, ""
 	if len(args) > 2 {
@@ -84,6 +84,12 @@ func scriptAsk(ts *testscript.TestScript, _ bool, args []string) {
 	req, err := http.NewRequest(method, "http://"+args[1], strings.NewReader(body))
 	ts.Check(err)
 	req.Header.Set("Content-Type", "application/json")
+	if len(args) > 3 {
+		req.Header.Set("Authorization", "Bearer "+args[3])
+	}
+	if len(args) > 4 {
+		req.Header.Set("X-Keybridge-Session", args[4])
+	}
 	resp, err := (&http.Client{}).Do(req)
 	ts.Check(err)
 	defer resp.Body.Close()

@@ -148,8 +148,8 @@ func (a reader) interception(w http.ResponseWriter, r *http.Request, _ *question
 
 func missing(id string) error {
 	return &refusal{status: http.StatusNotFound, text: fmt.Sprintf(
-		"no interception is recorded whose id begins with %q: an id is an answer's X-Request-Id, such as req_kb…; what has just ended is written within moments, "+
-			"what is older than record.keep is deleted, and requests that no dialect reads (files, batches, token counts) are not recorded", id)}
+		"no interception is recorded whose id begins with %q: it is the id in the gateway's log, and X-Request-Id in what the gateway itself refuses (answers of providers have the provider's); "+
+			"what has just ended is written within moments, what is older than record.keep is deleted, and what no dialect reads (files, batches, token counts) is not recorded", id)}
 }
 
 func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
