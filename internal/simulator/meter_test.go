@@ -15,7 +15,7 @@ func TestMeter(t *testing.T) {
 	for _, a := range apis {
 		for stream, more := range map[bool]string{false: "", true: streaming} {
 			t.Run(a.name+more, func(t *testing.T) {
-				g := inMemory(t, options(simulator.Fault{Fault: "cut_after_content", Times: 1}))
+				g := inMemory(t, options(simulator.Fault{Name: "cut_after_content", Times: 1}))
 				g.ask(asking{path: a.path, body: a.body("Hi there", more)})
 				good := g.must(asking{path: a.path, body: a.body("Hi there", more)})
 				served := g.Meter()
