@@ -2,6 +2,7 @@ package simulator_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -62,7 +63,7 @@ func TestMeterRemembersTheLast(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	w := httptest.NewRecorder()
-	g.Admin().ServeHTTP(w, httptest.NewRequest("GET", "/meter", nil))
+	g.Admin().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/meter", nil))
 	var shown struct {
 		Total   simulator.Usage
 		Answers []simulator.Served
