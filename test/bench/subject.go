@@ -104,7 +104,7 @@ func (r *rig) gateway(s *subject, scenario string) ([]string, error) {
 	}
 	store := "none"
 	if s.name == recording {
-		store = "sqlite:" + filepath.Join(dir, "record.db")
+		store, scenario = "sqlite:"+filepath.Join(dir, "record.db"), scenario+"-on"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "listen: %s\nadmin: %s\ndata_dir: %q\nstore: %q\ntokens: [literal:%s]\nlog: {level: info}\nproviders:\n",
