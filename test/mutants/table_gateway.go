@@ -169,7 +169,7 @@ var gatewayMutants = []mutant{
 	{
 		"a stream that stops short passes for a whole one", "internal/gateway/converse.go",
 		"(turn.Complete || x.record.Err != nil) && errors.Is(err, io.EOF):",
-		"errors.Is(err, io.EOF):",
+		"(turn.Complete || x.record.Err == nil) && errors.Is(err, io.EOF):",
 		"internal/gateway TestWhatIsComplete",
 	},
 	{
