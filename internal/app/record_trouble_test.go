@@ -215,3 +215,23 @@ func TestRecordIsKeptForItsTime(t *testing.T) {
 		step(time.Hour, "0 0 1")
 	})
 }
+
+// A provider's meter makes a stream report its usage whose client asks for none; the
+// client sees nothing of it.
+func TestMeter(t *testing.T) {
+	for more, want := range map[string]string{"": "0 0 0", "    meter: true\n": "1 17 10"} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			r := newRigWith(t, simulator.OpenAI, 1, "data_dir: "+dir, more)
+			a := r.ask(t, http.MethodPost, "/v1/chat/completions", fmt.Sprintf(chatBody, asStream))
+			if a.Status != http.StatusOK || !strings.HasSuffix(a.Body, "data: [DONE]\n\n") || strings.Contains(a.Body, "usage") {
+				t.Errorf("%q: %d %s", more, a.Status, a.Body)
+			}
+			r.end(t)
+			got := rows(t, filepath.Join(dir, "keybridge.db"), "SELECT reported, input, output FROM interceptions_view")
+			if diff := cmp.Diff([]string{want}, got); diff != "" {
+				t.Errorf("%q (-want +got):\n%s", more, diff)
+			}
+		})
+	}
+}
