@@ -244,14 +244,15 @@ func TestFullQueue(t *testing.T) {
 		takes   time.Duration
 		waited  int
 		dropped int
+		told    []string
 	}{
-		{name: "block", o: record.Options{BlockFor: 2 * time.Second}, takes: 2 * time.Second, waited: 1, dropped: 1},
-		{name: "drop", o: record.Options{WhenFull: record.Drop}, dropped: 1},
+		{name: "block", o: record.Options{BlockFor: 2 * time.Second}, takes: 2 * time.Second, waited: 1, dropped: 1, told: []string{"lost=1", "lost=2"}},
+		{name: "drop", o: record.Options{WhenFull: record.Drop}, dropped: 1, told: []string{"lost=3"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, seen := newSink(), newTally()
-				tt.o.Sink, tt.o.Observer, tt.o.MaxBytes = s, seen, 100<<10
+				s, seen, log := newSink(), newTally(), new(logbook)
+				tt.o.Sink, tt.o.Observer, tt.o.MaxBytes, tt.o.Logger = s, seen, 100<<10, log.logger()
 				s.fail = down
 				r := record.New(tt.o)
 				n := 0
@@ -269,12 +270,20 @@ func TestFullQueue(t *testing.T) {
 				same(t, "waited", tt.waited, seen.waits())
 				same(t, "dropped", map[string]int{record.Full: tt.dropped}, seen.of(seen.dropped))
 				r.Begin(begun("late")) // never waits
+				finish(r, "lost-1", "lost-2")
+				wait(2 * time.Minute)
+				for _, lost := range tt.told {
+					same(t, "told", 1, log.told("level=WARN", "not recorded", lost, "record.queue"))
+				}
+				same(t, "told", len(tt.told), log.told("not recorded"))
+				same(t, "where it waits", 1, log.told("cannot be recorded", "in memory"))
 				s.set(func(s *sink) { s.fail = nil })
 				wait(10 * time.Second)
 				same(t, "kept", ids(0, n-1), s.ended())
 				finish(r, ids(n, n+1)...)
 				wait(time.Second)
 				same(t, "after it", n, len(s.ended()))
+				same(t, "bytes that are taken", 0, r.Bytes())
 				closed(t, r)
 			})
 		})

@@ -5,11 +5,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"keybridge/internal/ledger"
 	"keybridge/internal/llm"
@@ -75,76 +73,6 @@ func FuzzParseLine(f *testing.F) {
 			t.Errorf("%v, %t", e, ok)
 		}
 	})
-}
-
-// spoil makes every text below v such that no store takes it, and says how many there are.
-func spoil(v reflect.Value) (n int) {
-	switch v.Kind() { //nolint:exhaustive // an exchange is made of these
-	case reflect.String:
-		v.SetString("a\x00\xff")
-		return 1
-	case reflect.Interface:
-		v.Set(reflect.ValueOf(ledger.TextError("a\x00\xff")))
-		return 1
-	case reflect.Slice:
-		if v.Type().Elem().Kind() == reflect.Uint8 {
-			v.SetBytes([]byte("a\x00\xff"))
-			return 1
-		}
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-		return spoil(v.Index(0))
-	case reflect.Struct:
-		if v.Type() == reflect.TypeFor[time.Time]() {
-			return 0
-		}
-		for _, field := range v.Fields() {
-			n += spoil(field)
-		}
-	}
-	return n
-}
-
-// spoiled names the texts below v that are spoiled still.
-func spoiled(name string, v reflect.Value) (names []string) {
-	switch v.Kind() { //nolint:exhaustive // an exchange is made of these
-	case reflect.String:
-		if !utf8.ValidString(v.String()) || strings.Contains(v.String(), "\x00") {
-			names = append(names, name)
-		}
-	case reflect.Interface:
-		names = spoiled(name, v.Elem())
-	case reflect.Slice:
-		if v.Type().Elem().Kind() == reflect.Uint8 {
-			return spoiled(name, reflect.ValueOf(string(v.Bytes())))
-		}
-		for i := range v.Len() {
-			names = append(names, spoiled(name, v.Index(i))...)
-		}
-	case reflect.Struct:
-		if v.Type() != reflect.TypeFor[time.Time]() {
-			for field, value := range v.Fields() {
-				names = append(names, spoiled(name+"."+field.Name, value)...)
-			}
-		}
-	}
-	return names
-}
-
-// Only what the operator and the gateway itself have chosen is left as it is.
-func TestClean(t *testing.T) {
-	e := new(ledger.Exchange)
-	if n := spoil(reflect.ValueOf(e).Elem()); n < 40 {
-		t.Fatalf("only %d texts", n)
-	}
-	clean(e)
-	want := []string{
-		".ID", ".Principal.Name", ".Principal.Metadata", ".Principal.Credential", ".Principal.Secret", ".Principal.Header", ".Instance", ".Provider", ".Route",
-		".Method", ".Signal", ".Attempts.Key", ".Attempts.Hint", ".Attempts.Action", ".Attempts.Reason", ".Charges.Version", ".Tools.Server", ".Tools.Outcome",
-		".Decisions.Key", ".Decisions.What", ".Decisions.Why", ".Decisions.Action", ".Decisions.Scope", ".Status", ".Class",
-	}
-	if diff := cmp.Diff(want, spoiled("", reflect.ValueOf(e).Elem())); diff != "" {
-		t.Errorf("spoiled still (-want +got):\n%s", diff)
-	}
 }
 
 func TestWeigh(t *testing.T) {

@@ -22,6 +22,8 @@ type notes struct {
 	spoiled bool      // the spool takes nothing
 	told    time.Time // of an exchange that was set aside
 	untold  int       // others since
+	missed  int       // exchanges that found no room, as was told
+	missing time.Time // when it was
 }
 
 func newNotes(log *slog.Logger, dir string) notes {
@@ -34,19 +36,19 @@ func newNotes(log *slog.Logger, dir string) notes {
 // troubled says that the Sink has failed, and not taken all that waited since.
 func (n *notes) troubled() bool { return !n.since.IsZero() }
 
-func (n *notes) fails(err error) {
+func (n *notes) fails(err error, spooled bool) {
 	if n.troubled() {
 		return
 	}
 	n.since, n.late = time.Now(), 0
 	const message = "requests cannot be recorded: what there is to record waits until they can"
-	if n.dir == "" {
+	if !spooled {
 		n.log.LogAttrs(ours, slog.LevelWarn, message, slog.String("because", err.Error()), slog.String("where", "in memory"),
 			slog.String("do", "repair the store before this process ends"))
 		return
 	}
 	n.log.LogAttrs(ours, slog.LevelWarn, message, slog.String("because", err.Error()), slog.String("where", n.dir),
-		slog.String("do", "repair the store; nothing is lost while the folder takes more"))
+		slog.String("do", "repair the store; nothing is lost while the folder takes more (record.spool)"))
 }
 
 // works notes that the Sink has taken something; done says that nothing is left over.
@@ -70,6 +72,17 @@ func (n *notes) spool(err error) {
 		n.log.LogAttrs(ours, slog.LevelInfo, "what there is to record is kept on the disk again", slog.String("folder", n.dir))
 	}
 	n.spoiled = err != nil
+}
+
+// full tells of exchanges that found no room; so many in all have not.
+func (n *notes) full(count int) {
+	const often = time.Minute
+	if count == n.missed || time.Since(n.missing) < often {
+		return
+	}
+	n.log.LogAttrs(ours, slog.LevelWarn, "requests are not recorded: no more of them can wait to be",
+		slog.Int("lost", count-n.missed), slog.String("do", "repair the store, or raise record.queue"))
+	n.missed, n.missing = count, time.Now()
 }
 
 // rejected tells of an exchange that was set aside; kept is why it is not even in the

@@ -21,7 +21,7 @@ import (
 )
 
 // seeds is how many random courses of events are tried.
-var seeds = flag.Uint64("seeds", 12, "random courses of events to try")
+var seeds = flag.Uint64("seeds", 6, "random courses of events to try")
 
 // weather makes a Sink behave in a way that is drawn anew every now and then.
 type weather struct {
@@ -156,6 +156,7 @@ func nothingIsLost(t *testing.T, rnd *rand.Rand) {
 	same(t, "dropped", map[string]int{}, seen.of(seen.dropped))
 	queued, spooled := r.Waiting()
 	same(t, "waiting", [2]int{}, [2]int{queued, spooled})
+	same(t, "bytes that are taken", 0, r.Bytes())
 	closed(t, r)
 	same(t, "files", len(aside) > 0, len(files(t, o.Spool)) == 1)
 }

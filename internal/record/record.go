@@ -126,6 +126,7 @@ type Recorder struct {
 
 	waiting atomic.Int64 // ended exchanges in memory
 	spooled atomic.Int64 // ended exchanges in the spool
+	full    atomic.Int64 // exchanges that found no room
 }
 
 // item is an exchange on its way.
@@ -220,6 +221,9 @@ func (r *Recorder) Finished(e *ledger.Exchange) {
 	if r.closed || r.bytes+it.weight > r.settings.Load().maxBytes {
 		if reason := r.await(it.weight); reason != "" {
 			r.mu.Unlock()
+			if reason == Full {
+				r.full.Add(1)
+			}
 			r.observer.Dropped(reason, 1)
 			return
 		}

@@ -114,7 +114,7 @@ func (w *writer) back(f *flight) {
 // for a while.
 func (w *writer) fails(err error) {
 	w.r.setHealth(err)
-	w.notes.fails(err)
+	w.notes.fails(err, w.spools())
 	w.spill()
 	w.rest = min(max(2*w.rest, firstRest), mostRest)
 	w.resting = true
@@ -127,7 +127,7 @@ func (w *writer) hangs() {
 		f.hung, f.late = true, true
 		w.r.observer.Wrote(time.Since(f.since), "timeout")
 		w.r.setHealth(errHangs)
-		w.notes.fails(errHangs)
+		w.notes.fails(errHangs, w.spools())
 		w.spill()
 	}
 }
@@ -212,7 +212,7 @@ func (w *writer) drain(ctx context.Context) {
 	}
 }
 
-// half is how long the Sink may take at the end, if there is a spool to fill after that.
+// half is how long the Sink may take at the end before the spool is filled.
 func (w *writer) half(ctx context.Context) (context.Context, context.CancelFunc) {
 	wait := writeTime
 	if deadline, ok := ctx.Deadline(); ok {

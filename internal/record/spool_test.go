@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -211,6 +210,30 @@ func TestSpoolIsBounded(t *testing.T) {
 		same(t, "dropped", map[string]int{}, seen.of(seen.dropped))
 		same(t, "files", nil, files(t, dir))
 		closed(t, r)
+	})
+}
+
+// Without a spool of its own, a process still deals with what an earlier one has left.
+func TestSpoolIsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, s, log := t.TempDir(), newSink(), new(logbook)
+		spooled(t, dir, ids(0, 10)...)
+		s.slow = time.Second
+		r := record.New(record.Options{Sink: s, Spool: dir, MaxSpool: -1, Logger: log.logger()})
+		finish(r, ids(10, 20)...)
+		wait(10 * time.Second)
+		same(t, "order", ids(0, 20), s.ended())
+		same(t, "log", "", log.String())
+		s.set(func(s *sink) { s.fail = down })
+		finish(r, ids(20, 30)...)
+		wait(time.Minute)
+		queued, spooled := r.Waiting()
+		same(t, "in memory, on the disk", [2]int{10, 0}, [2]int{queued, spooled})
+		same(t, "told", 1, log.told("cannot be recorded", "in memory"))
+		same(t, "files", nil, files(t, dir))
+		s.set(func(s *sink) { s.fail = nil })
+		closed(t, r)
+		same(t, "order", ids(0, 30), s.ended())
 	})
 }
 
@@ -423,28 +446,6 @@ func TestUnreadableSpool(t *testing.T) {
 		same(t, "told", 1, log.told("cannot be read", "folder"))
 		closed(t, r)
 	})
-}
-
-// Texts that no store takes are mended on the way.
-func TestTextsAreMended(t *testing.T) {
-	for _, outage := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newSink()
-			if outage {
-				s.fail = down
-			}
-			r := record.New(record.Options{Sink: s, Spool: t.TempDir()})
-			e := exchange("a")
-			e.Prompt, e.Err = "a\x00b\xffc é", errors.New("\xf0")
-			r.Finished(e)
-			wait(time.Second)
-			s.set(func(s *sink) { s.fail = nil })
-			wait(time.Minute)
-			same(t, "prompt", "ab\uFFFDc é", s.all()["a"].Prompt)
-			same(t, "error", "\uFFFD", s.all()["a"].Err.Error())
-			closed(t, r)
-		})
-	}
 }
 
 // The writer does not outlive a context that has ended before.

@@ -146,6 +146,7 @@ func (w *writer) arm() {
 func (w *writer) collect() {
 	waited := len(w.pending) > 0 || w.flight.unsafe() && time.Since(w.flight.since) >= w.interval
 	w.gather()
+	w.notes.full(int(w.r.full.Load()))
 	if waited || w.notes.troubled() || w.spool != nil && !w.spool.empty() {
 		w.spill()
 	}
@@ -163,11 +164,7 @@ func (w *writer) gather() {
 	items := w.r.queue
 	w.r.queue = w.spare[:0]
 	w.r.mu.Unlock()
-	kept := w.unended(items)
-	for _, it := range kept {
-		clean(it.e)
-	}
-	w.pending = append(w.pending, kept...)
+	w.pending = append(w.pending, w.unended(items)...)
 	clear(items)
 	w.spare = items
 	if cap(items) > 4*pieceItems {
@@ -197,9 +194,12 @@ func (w *writer) unended(items []item) []item {
 	return kept
 }
 
+// spools says that there is a spool, and that it may be used.
+func (w *writer) spools() bool { return w.spool != nil && w.r.settings.Load().maxSpool >= 0 }
+
 // spill puts what is in memory into the spool, as much as it takes.
 func (w *writer) spill() {
-	if w.spool == nil {
+	if !w.spools() {
 		return
 	}
 	if f := w.flight; f.unsafe() {
