@@ -146,8 +146,9 @@ func (u *usage) period(column string) string {
 // hours reads the sums of whole hours.
 func (u *usage) hours(from, to int64) error {
 	c := u.f.kinds()
+	source := "usage_hours u" + u.kinds(c.text.Len() > 0, "u")
 	c.and("u.hour >= ? AND u.hour < ?", from, to)
-	return u.gather("u.hour", hourSums, "usage_hours u JOIN interception_kinds k ON k.id = u.kind", c)
+	return u.gather("u.hour", hourSums, source, c)
 }
 
 // single reads interceptions one by one.
@@ -166,8 +167,19 @@ func (u *usage) single(from, to int64) error {
 	if w.chooses() {
 		c.and(w.kinds.text.String(), w.kinds.args...)
 	}
-	return u.gather("i.started", searched+", "+sums,
-		"interceptions i JOIN interception_kinds k ON k.id = i.kind LEFT JOIN sessions s ON s.id = i.session AND i.session <> 0", c)
+	source := "interceptions i" + u.kinds(w.chooses(), "i")
+	if slices.Contains(u.by, BySession) {
+		source += " LEFT JOIN sessions s ON s.id = i.session AND i.session <> 0"
+	}
+	return u.gather("i.started", searched+", "+sums, source, c)
+}
+
+// kinds joins interception_kinds k to a table if they are asked about.
+func (u *usage) kinds(chosen bool, table string) string {
+	if !chosen && !slices.ContainsFunc(u.by, func(d Dimension) bool { return d != BySession && d != ByThread }) {
+		return ""
+	}
+	return " JOIN interception_kinds k ON k.id = " + table + ".kind"
 }
 
 func (u *usage) gather(column, sums, from string, c *conditions) error {

