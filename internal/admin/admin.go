@@ -76,7 +76,7 @@ func New(o Options) http.Handler {
 	}
 	pools{o.Pools, o.Keep}.mount(mux)
 	mountTools(mux, o.Tools)
-	reader{o.Record, o.Log}.mount(mux)
+	reader{o.Record, o.Log, recordPatience}.mount(mux)
 	index := []string{
 		"GET  /metrics   for Prometheus",
 		"GET  /healthz   200 while the process runs",

@@ -23,8 +23,9 @@ const (
 
 // reader serves what was recorded.
 type reader struct {
-	open func() (*store.Store, error)
-	log  *slog.Logger
+	open     func() (*store.Store, error)
+	log      *slog.Logger
+	patience time.Duration // recordPatience
 }
 
 // refusal is an error with what a client is to be told of it.
@@ -44,13 +45,27 @@ func badly(format string, args ...any) error {
 type answerer func(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error
 
 func (a reader) mount(mux *http.ServeMux) {
-	mux.HandleFunc("GET /interceptions", a.serve(a.interceptions, paging, choosing))
-	mux.HandleFunc("GET /interceptions/{id}", a.serve(a.interception))
-	mux.HandleFunc("GET /sessions", a.serve(a.sessions, paging, choosing))
-	mux.HandleFunc("GET /sessions/{name}", a.serve(a.session, []string{"caller"}))
-	mux.HandleFunc("GET /usage", a.serve(a.usage, []string{"by", "per", "format"}, choosing))
+	mux.HandleFunc("GET /interceptions", a.serve(a.bounded(a.interceptions), paging, choosing))
+	mux.HandleFunc("GET /interceptions/{id}", a.serve(a.bounded(a.interception)))
+	mux.HandleFunc("GET /sessions", a.serve(a.bounded(a.sessions), paging, choosing))
+	mux.HandleFunc("GET /sessions/{name}", a.serve(a.bounded(a.session), []string{"caller"}))
+	mux.HandleFunc("GET /usage", a.serve(a.bounded(a.usage), []string{"by", "per", "format"}, choosing))
 	mux.HandleFunc("GET /export", a.serve(a.export, []string{"format"}, choosing))
 	mux.HandleFunc("DELETE /callers/{name}/records", a.serve(a.forget))
+}
+
+// bounded gives an answerer up when it takes too long.
+func (a reader) bounded(h answerer) answerer {
+	return func(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
+		ctx, cancel := context.WithTimeout(r.Context(), a.patience)
+		defer cancel()
+		err := h(w, r.WithContext(ctx), q, s)
+		if err != nil && ctx.Err() != nil {
+			return &refusal{status: http.StatusServiceUnavailable, text: fmt.Sprintf(
+				"the record was not read within %s: ask for a shorter time, or for less, and look at the load of the store", a.patience)}
+		}
+		return err
+	}
 }
 
 // serve finds the store, reads the question, of which the parameters are listed, and tells
@@ -64,22 +79,21 @@ func (a reader) serve(h answerer, parameters ...[]string) http.HandlerFunc {
 		}
 		q, err := ask(r, known, time.Now())
 		if err != nil {
-			a.fail(w, r, err)
+			fail(w, r, err)
 			return
 		}
 		s, err := a.open()
-		if err != nil {
-			complain(w, http.StatusServiceUnavailable, "the record cannot be read now: "+err.Error(), nil)
-			return
+		if err == nil {
+			err = h(w, r, q, s)
 		}
-		if err := h(w, r, q, s); err != nil {
-			a.fail(w, r, err)
+		if err != nil {
+			fail(w, r, err)
 		}
 	}
 }
 
 // fail tells why there is no answer.
-func (a reader) fail(w http.ResponseWriter, r *http.Request, err error) {
+func fail(w http.ResponseWriter, r *http.Request, err error) {
 	no, ok := errors.AsType[*refusal](err)
 	switch {
 	case r.Context().Err() != nil: // nobody listens
@@ -89,20 +103,13 @@ func (a reader) fail(w http.ResponseWriter, r *http.Request, err error) {
 		complain(w, http.StatusBadRequest, "cursor: is none: take the \"next\" of the page before, with the same filters", nil)
 	case errors.Is(err, store.ErrTooMany):
 		complain(w, http.StatusBadRequest, err.Error(), nil)
-	case errors.Is(err, context.DeadlineExceeded):
-		complain(w, http.StatusServiceUnavailable, fmt.Sprintf("the record was not read within %s: ask for a shorter time, or for less, and look at the load of the store", recordPatience), nil)
 	default:
 		complain(w, http.StatusServiceUnavailable, "the record cannot be read now: "+err.Error(), nil)
 	}
 }
 
-func bounded(r *http.Request) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(r.Context(), recordPatience, context.DeadlineExceeded)
-}
-
 func (a reader) interceptions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	ctx, cancel := bounded(r)
-	defer cancel()
+	ctx := r.Context()
 	list, next, err := s.Interceptions(ctx, q.filter, q.page)
 	if err != nil {
 		return err
@@ -120,8 +127,7 @@ func (a reader) interceptions(w http.ResponseWriter, r *http.Request, q *questio
 
 // interception shows the one whose id begins with what is asked for.
 func (a reader) interception(w http.ResponseWriter, r *http.Request, _ *question, s *store.Store) error {
-	ctx, cancel := bounded(r)
-	defer cancel()
+	ctx := r.Context()
 	const most = 10
 	asked := r.PathValue("id")
 	ids, err := s.Resolve(ctx, asked, most)
@@ -153,8 +159,7 @@ func missing(id string) error {
 }
 
 func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	ctx, cancel := bounded(r)
-	defer cancel()
+	ctx := r.Context()
 	list, next, err := s.Sessions(ctx, q.filter, q.page)
 	if err != nil {
 		return err
@@ -172,8 +177,7 @@ func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s 
 
 // session shows a caller's; anybody's if only one caller has one of this name.
 func (a reader) session(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	ctx, cancel := bounded(r)
-	defer cancel()
+	ctx := r.Context()
 	name, caller := r.PathValue("name"), q.filter.Caller
 	if !q.has("caller") {
 		list, _, err := s.Sessions(ctx, store.Filter{Session: name}, store.Page{Limit: mostKnown})
@@ -212,12 +216,10 @@ func (a reader) forget(w http.ResponseWriter, r *http.Request, _ *question, s *s
 	}
 	f, err := s.Forget(r.Context(), caller)
 	if err != nil {
-		return fmt.Errorf("not everything was deleted, ask for it again: %w", err)
+		return &refusal{status: http.StatusServiceUnavailable, text: fmt.Sprintf("not everything that is recorded of %s was deleted, ask for it again: %v", asked, err)}
 	}
 	if f == (store.Forgotten{}) {
-		ctx, cancel := bounded(r)
-		defer cancel()
-		return a.stranger(ctx, s, asked)
+		return stranger(r.Context(), s, asked)
 	}
 	a.log.LogAttrs(r.Context(), slog.LevelInfo, "deleted what was recorded of a caller", slog.String("caller", caller),
 		slog.Int64("interceptions", f.Interceptions), slog.Int64("sessions", f.Sessions))
@@ -226,7 +228,7 @@ func (a reader) forget(w http.ResponseWriter, r *http.Request, _ *question, s *s
 }
 
 // stranger says whom something is recorded of.
-func (a reader) stranger(ctx context.Context, s *store.Store, caller string) error {
+func stranger(ctx context.Context, s *store.Store, caller string) error {
 	used, err := s.Usage(ctx, store.Filter{}, []store.Dimension{store.ByCaller}, store.Altogether)
 	if err != nil {
 		return err

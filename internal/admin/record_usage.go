@@ -40,9 +40,7 @@ func (a reader) usage(w http.ResponseWriter, r *http.Request, q *question, s *st
 	if err != nil {
 		return err
 	}
-	ctx, cancel := bounded(r)
-	defer cancel()
-	used, err := s.Usage(ctx, q.filter, by, store.Grain(per))
+	used, err := s.Usage(r.Context(), q.filter, by, store.Grain(per))
 	switch {
 	case err != nil:
 		return err
