@@ -90,7 +90,7 @@ func (i *inserter) exec(ctx context.Context, st statement, args []driver.NamedVa
 	if i.engine.Alone {
 		bounds = context.WithoutCancel(ctx) // a local file answers by itself; to watch ctx costs more than the statement
 	}
-	err = i.conn.Raw(func(c any) error {
+	err = i.conn.Raw(func(c any) (err error) {
 		prepared := i.prepared[st]
 		if prepared == nil {
 			if prepared, err = prepare(ctx, c, i.engine.text(st.text())); err != nil {

@@ -55,7 +55,7 @@ func (s *Store) Beat(ctx context.Context) (lost int64, err error) {
 func (w *writer) beat(ctx context.Context) (lost int64, err error) {
 	now := time.Now()
 	err = w.transaction(ctx, func() error {
-		_, err := w.conn.ExecContext(ctx, w.engine.text(`INSERT INTO instances (id, name, started, seen) VALUES (?, ?, ?, ?)
+		_, err = w.conn.ExecContext(ctx, w.engine.text(`INSERT INTO instances (id, name, started, seen) VALUES (?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET seen = excluded.seen`), w.instance, plain(w.name), w.started, micros(now))
 		return err
 	})

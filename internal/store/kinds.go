@@ -129,7 +129,7 @@ func (ks *kinds[K]) id(k K) int64 {
 	for _, v := range ks.rows.args[at+1:] {
 		switch v := v.Value.(type) {
 		case int64:
-			binary.BigEndian.PutUint64(size[:], uint64(v))
+			binary.BigEndian.PutUint64(size[:], uint64(v)) //nolint:gosec // its bits
 			h.Write(size[:])
 		case string:
 			binary.BigEndian.PutUint64(size[:], uint64(len(v)))

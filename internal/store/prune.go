@@ -239,26 +239,25 @@ func (s *Store) forgetSome(ctx context.Context, caller string) (int64, error) {
 func (s *Store) forgetRest(ctx context.Context, caller string, f *Forgotten) (done bool, err error) {
 	err = s.deleting(ctx, func() error {
 		done = false
-		if err := s.outdate(ctx); err != nil {
+		if err = s.outdate(ctx); err != nil {
 			return err
 		}
 		var left int64
-		if err := s.w.conn.QueryRowContext(ctx, s.engine.text("SELECT count(*) FROM interceptions WHERE kind IN "+hisKinds), caller).Scan(&left); err != nil || left > 0 {
+		count := s.w.conn.QueryRowContext(ctx, s.engine.text("SELECT count(*) FROM interceptions WHERE kind IN "+hisKinds), caller)
+		if err = count.Scan(&left); err != nil || left > 0 {
 			return err
 		}
-		hours, err := s.delete(ctx, "usage_hours WHERE kind IN "+hisKinds, caller)
-		if err != nil {
+		if f.Hours, err = s.delete(ctx, "usage_hours WHERE kind IN "+hisKinds, caller); err != nil {
 			return err
 		}
-		sessions, err := s.delete(ctx, "sessions WHERE caller = ?", caller)
-		if err != nil {
+		if f.Sessions, err = s.delete(ctx, "sessions WHERE caller = ?", caller); err != nil {
 			return err
 		}
-		if _, err := s.delete(ctx, hisHints, caller, caller); err != nil {
+		if _, err = s.delete(ctx, hisHints, caller, caller); err != nil {
 			return err
 		}
 		_, err = s.delete(ctx, "interception_kinds WHERE caller = ?", caller)
-		done, f.Hours, f.Sessions = true, hours, sessions
+		done = true
 		return err
 	})
 	return done && err == nil, err

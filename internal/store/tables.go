@@ -12,7 +12,7 @@ type tables struct {
 	arguments, prompts    batch
 	thoughts, decisions   batch
 	refs, hours           batch
-	each                  []*batch // the rows below an interception
+	each                  []*batch // in their order, behind the interceptions that have ended
 }
 
 func columns(list string) []string { return strings.Split(strings.ReplaceAll(list, "\n", " "), ", ") }
@@ -44,7 +44,7 @@ func newTables() *tables {
 		hours:      batch{table: &table{"usage_hours", hours, " ON CONFLICT (hour, kind) DO UPDATE SET " + strings.Join(sums, ", ")}},
 	}
 	t.each = []*batch{
-		&t.attempts, &t.turns, &t.iterations, &t.tools, &t.arguments, &t.prompts, &t.thoughts, &t.decisions, &t.refs,
+		&t.began, &t.attempts, &t.turns, &t.iterations, &t.tools, &t.arguments, &t.prompts, &t.thoughts, &t.decisions, &t.refs,
 	}
 	return t
 }

@@ -24,9 +24,9 @@ type ref struct{ interception, thread, seq int64 }
 func (w *writer) named(caller, text string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(w.seed)
-	h.WriteString(caller)
-	h.WriteByte(0)
-	h.WriteString(text)
+	_, _ = h.WriteString(caller) // it never fails
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(text)
 	return h.Sum64()
 }
 

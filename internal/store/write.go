@@ -218,10 +218,33 @@ func (w *writer) rows(ctx context.Context, careful bool) error {
 	if err := w.sessions(ctx, w.ended, w.begun); err != nil {
 		return err
 	}
-	count := int64(0)
+	count := w.gather(target)
+	if err := w.insertKinds(ctx); err != nil {
+		return err
+	}
+	changed, err := w.insert(ctx, target)
+	if err == nil && changed != count {
+		err = errKnown
+	}
+	if err != nil {
+		return err
+	}
+	for _, b := range w.tables.each {
+		if _, err = w.insert(ctx, b); err != nil {
+			return err
+		}
+	}
+	if err = w.failures(ctx, w.ended); err != nil {
+		return err
+	}
+	return w.sum(ctx)
+}
+
+// gather puts the entries into the batches. It returns how many have ended.
+func (w *writer) gather(target *batch) (ended int64) {
 	for i := range w.ended {
 		if n := &w.ended[i]; !n.skip {
-			count++
+			ended++
 			w.end(target, n)
 		}
 	}
@@ -232,28 +255,7 @@ func (w *writer) rows(ctx context.Context, careful bool) error {
 			w.interception(&w.tables.began, n, 0, &tally{})
 		}
 	}
-	if err := w.insertKinds(ctx); err != nil {
-		return err
-	}
-	changed, err := w.insert(ctx, target)
-	if err != nil {
-		return err
-	}
-	if changed != count {
-		return errKnown
-	}
-	if _, err := w.insert(ctx, &w.tables.began); err != nil {
-		return err
-	}
-	for _, b := range w.tables.each {
-		if _, err := w.insert(ctx, b); err != nil {
-			return err
-		}
-	}
-	if err := w.failures(ctx, w.ended); err != nil {
-		return err
-	}
-	return w.sum(ctx)
+	return ended
 }
 
 // end puts an exchange that has ended into the batches.
@@ -315,7 +317,7 @@ func (w *writer) reset() {
 		b.reset()
 	}
 	for _, b := range []*batch{
-		&w.tables.began, &w.tables.ended, &w.tables.settled, &w.tables.hours, &w.kinds.rows, &w.attempts.rows, &w.turns.rows, &w.tools.rows,
+		&w.tables.ended, &w.tables.settled, &w.tables.hours, &w.kinds.rows, &w.attempts.rows, &w.turns.rows, &w.tools.rows,
 	} {
 		b.reset()
 	}

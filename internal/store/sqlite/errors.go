@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"modernc.org/sqlite"
@@ -50,34 +51,79 @@ func (f *file) gone(err error) bool {
 	return false
 }
 
+// trouble is what some errors mean for an operator.
+type trouble struct {
+	codes    []int   // SQLite's
+	errors   []error // the system's, and ours
+	kind     store.Kind
+	text, do string
+}
+
+// troubles are looked through in order.
+func troubles() []trouble {
+	return []trouble{
+		{
+			[]int{sqlite3.SQLITE_FULL},
+			[]error{syscall.ENOSPC, syscall.EDQUOT},
+			store.Full, "the disk is full", "make room there; nothing has to be restarted",
+		},
+		{
+			[]int{sqlite3.SQLITE_READONLY},
+			[]error{syscall.EROFS},
+			store.ReadOnly, "the file may only be read", "let the gateway write to it and its folder, or set store: to another place",
+		},
+		{
+			[]int{sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB},
+			nil,
+			store.Corrupt, "the file is damaged", "nothing: at the next write it is set aside and a new one begun",
+		},
+		{
+			nil,
+			[]error{errLocked},
+			store.Locked, "another gateway has the file", "give each gateway a file of its own, or let them share a PostgreSQL database",
+		},
+		{
+			[]int{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED},
+			nil,
+			store.Locked, "another process keeps the file locked", "end its transaction; nothing has to be restarted",
+		},
+		{
+			[]int{sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH},
+			[]error{fs.ErrPermission},
+			store.Denied, "the system does not let the gateway use it", "make the gateway's user the owner of the file and its folder",
+		},
+		{
+			[]int{sqlite3.SQLITE_CANTOPEN},
+			[]error{errReplaced, fs.ErrNotExist, syscall.ENOTDIR, syscall.EISDIR},
+			store.Unreachable, "the file cannot be opened", "look whether its folder is there and belongs to the gateway's user",
+		},
+		{
+			[]int{sqlite3.SQLITE_IOERR},
+			nil,
+			store.Unreachable, "the disk does not answer as it should", "look into the system's log",
+		},
+		{
+			[]int{sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH},
+			nil,
+			store.Content, "the file does not take what is to be written", "",
+		},
+		{
+			[]int{sqlite3.SQLITE_INTERRUPT},
+			[]error{context.DeadlineExceeded, context.Canceled},
+			store.Timeout, "there was not time enough", "look at the load of the disk",
+		},
+	}
+}
+
 // explain says what an error means for an operator.
 func (f *file) explain(err error) error {
-	if e, ok := errors.AsType[*store.Error](err); ok {
-		return e
+	if known, ok := errors.AsType[*store.Error](err); ok {
+		return known
 	}
-	out := &store.Error{Kind: store.Other, Place: f.path, Text: "the file cannot be used", Err: err}
-	switch c := code(err); {
-	case c == sqlite3.SQLITE_FULL || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
-		out.Kind, out.Text, out.Do = store.Full, "the disk is full", "make room there; nothing has to be restarted"
-	case c == sqlite3.SQLITE_READONLY || errors.Is(err, syscall.EROFS):
-		out.Kind, out.Text, out.Do = store.ReadOnly, "the file may only be read", "let the gateway write to it and its folder, or set store: to another place"
-	case damaged(err):
-		out.Kind, out.Text, out.Do = store.Corrupt, "the file is damaged", "nothing: it is set aside at the next write"
-	case errors.Is(err, errLocked):
-		out.Kind, out.Text, out.Do = store.Locked, "another gateway has the file", "give each gateway a file of its own, or let them share a PostgreSQL database"
-		out.Err = nil
-	case c == sqlite3.SQLITE_BUSY || c == sqlite3.SQLITE_LOCKED:
-		out.Kind, out.Text, out.Do = store.Locked, "another process keeps the file locked", "end its transaction; nothing has to be restarted"
-	case c == sqlite3.SQLITE_PERM || c == sqlite3.SQLITE_AUTH || errors.Is(err, fs.ErrPermission):
-		out.Kind, out.Text, out.Do = store.Denied, "the system does not let the gateway use it", "make the gateway's user the owner of the file and its folder"
-	case c == sqlite3.SQLITE_CANTOPEN || errors.Is(err, errReplaced) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR):
-		out.Kind, out.Text, out.Do = store.Unreachable, "the file cannot be opened", "look whether its folder is there and belongs to the gateway's user"
-	case c == sqlite3.SQLITE_IOERR:
-		out.Kind, out.Text, out.Do = store.Unreachable, "the disk does not answer as it should", "look into the system's log"
-	case c == sqlite3.SQLITE_CONSTRAINT || c == sqlite3.SQLITE_TOOBIG || c == sqlite3.SQLITE_MISMATCH:
-		out.Kind, out.Text = store.Content, "the file does not take what is to be written"
-	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || c == sqlite3.SQLITE_INTERRUPT:
-		out.Kind, out.Text, out.Do = store.Timeout, "it was not written in time", "look at the load of the disk"
+	for _, t := range troubles() {
+		if slices.Contains(t.codes, code(err)) || slices.ContainsFunc(t.errors, func(e error) bool { return errors.Is(err, e) }) {
+			return &store.Error{Kind: t.kind, Place: f.path, Text: t.text, Do: t.do, Err: err}
+		}
 	}
-	return out
+	return &store.Error{Kind: store.Other, Place: f.path, Text: "the file cannot be used", Err: err}
 }

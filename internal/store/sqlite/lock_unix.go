@@ -5,6 +5,7 @@ package sqlite
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -23,4 +24,14 @@ func lockFile(path string) (io.Closer, error) {
 		return nil, os.NewSyscallError("lock "+path, err)
 	}
 	return file, nil
+}
+
+// writable says whether the system lets the file be written, without opening it. SQLite
+// would open it all the same, and leave logs that may not be written either.
+func writable(path string) error {
+	const write = 2
+	if err := syscall.Access(path, write); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
 }

@@ -101,31 +101,45 @@ func (f *file) open(ctx context.Context) (*store.Database, error) {
 
 // connect opens the connections and looks whether the file is sound.
 func (f *file) connect(ctx context.Context) (*store.Database, error) {
-	made, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o600)
+	about, err := f.make()
 	if err != nil {
 		return nil, err
 	}
-	about, err := made.Stat()
-	// It must be closed before the driver opens it: a file's locks go with any of its closes.
-	if err = errors.Join(err, made.Close()); err != nil {
-		return nil, err
-	}
-	db := &store.Database{Gone: f.gone, Check: func() error { return f.same(about) }}
-	if db.Write, err = dial(f.path, "page_size("+strconv.Itoa(pageSize)+")", "journal_mode(WAL)", "synchronous(NORMAL)",
+	write, err := dial(f.path, "page_size("+strconv.Itoa(pageSize)+")", "journal_mode(WAL)", "synchronous(NORMAL)",
 		"cache_size(-"+strconv.Itoa(writerCache)+")", "wal_autocheckpoint("+strconv.Itoa(checkpoint)+")",
-		"journal_size_limit("+strconv.Itoa(mostLog)+")"); err != nil {
+		"journal_size_limit("+strconv.Itoa(mostLog)+")")
+	if err != nil {
 		return nil, err
 	}
-	db.Write.SetMaxOpenConns(1)
-	if err := f.check(ctx, db.Write, about.Size()); err != nil {
-		return nil, errors.Join(err, db.Write.Close())
+	write.SetMaxOpenConns(1)
+	read, err := dial(f.path, "query_only(1)", "cache_size(-"+strconv.Itoa(readerCache)+")")
+	if err == nil {
+		err = f.check(ctx, write, about.Size())
 	}
-	if db.Read, err = dial(f.path, "query_only(1)", "cache_size(-"+strconv.Itoa(readerCache)+")"); err != nil {
-		return nil, errors.Join(err, db.Write.Close())
+	if err != nil {
+		return nil, errors.Join(err, write.Close())
 	}
-	db.Read.SetMaxOpenConns(mostReaders)
-	db.Read.SetMaxIdleConns(mostReaders)
-	return db, nil
+	read.SetMaxOpenConns(mostReaders)
+	read.SetMaxIdleConns(mostReaders)
+	return &store.Database{Write: write, Read: read, Gone: f.gone, Check: func() error { return f.same(about) }}, nil
+}
+
+// make makes the file, unless it is there: then it is not opened either, since a file's
+// locks go with any of its closes, and somebody may be reading it still.
+func (f *file) make() (fs.FileInfo, error) {
+	about, err := os.Stat(f.path)
+	if err == nil {
+		return about, writable(f.path)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	made, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	about, err = made.Stat()
+	return about, errors.Join(err, made.Close())
 }
 
 // dial makes connections to the file with pragmas; none is made yet.

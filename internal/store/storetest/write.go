@@ -140,7 +140,8 @@ func rich() *ledger.Exchange {
 		e.Turns[0].Thoughts = []llm.Thought{{Text: "hm", Size: 2}, {Size: 80}}
 		e.Turns = append(e.Turns, llm.Turn{ID: "resp_2", Model: "m-3", Usage: part, Thoughts: []llm.Thought{{Text: "so", Size: 2}}})
 		e.Charges = []ledger.Charge{
-			{Kind: "message", Model: "m", Picos: 100, Version: "v"}, {Kind: "advisor", Model: "m2", Picos: 10, Unpriced: 2, Version: "v"},
+			{Kind: "message", Model: "m", Picos: 100, Version: "v"},
+			{Kind: "advisor", Model: "m2", Picos: 10, Unpriced: 2, Version: "v"},
 			{Turn: 1, Model: "m3", Picos: 1, Version: "w"},
 		}
 		e.Tools = []ledger.ToolUse{
@@ -161,7 +162,7 @@ func writeRows(t *testing.T, b Base) {
 	write(t, s, nil, list(e))
 	key, nonce, _ := store.Key(e.ID)
 	us := morning.UnixMicro()
-	text := func(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+	text := fmt.Sprintf
 
 	b.expect(t, "SELECT status, http_status, class, caller, metadata, client, version, signal, provider, route, method, stream, model, model_asked, "+
 		"model_answered, credential, key, hint, reported FROM interception_kinds",
@@ -221,7 +222,7 @@ func writeTwice(t *testing.T, b Base) {
 	b.expect(t, "SELECT COUNT(*) FROM turns", "5")
 	b.expect(t, "SELECT COUNT(*) FROM interceptions WHERE ended = 0", "0")
 	want = b.everything(t)
-	s.Close()
+	_ = s.Close()
 	write(t, b.Open(t), list(begun(third)), list(first, second, third, fourth)) // another process, which knows nothing
 	b.same(t, want)
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,13 +31,13 @@ func aged(days int, change ...func(*ledger.Exchange)) *ledger.Exchange {
 // days are from how many days before the morning a table has rows.
 func (b Base) days(t *testing.T, table, column string) string {
 	t.Helper()
-	out := ""
+	var out strings.Builder
 	for _, key := range b.ask(t, "SELECT DISTINCT "+column+" FROM "+table+" ORDER BY "+column+" DESC") {
 		var k int64
 		_, _ = fmt.Sscan(key, &k)
-		out += fmt.Sprint(int(morning.Sub(time.UnixMilli(k>>21)).Hours()/24), " ")
+		fmt.Fprint(&out, int(morning.Sub(time.UnixMilli(k>>21)).Hours()/24), " ")
 	}
-	return out
+	return out.String()
 }
 
 // writePrune deletes each sort of row at its age, and nothing younger.

@@ -93,7 +93,7 @@ func writeSessions(t *testing.T, b Base) {
 		return fmt.Sprintf("%s|c|%d|%d", who, us(first), us(last))
 	}
 	write(t, s, list(begun(made(9*time.Second, in("s1")))), list(
-		made(0, in("s1")), made(10*time.Second, in("s1")), made(time.Second, in("s2")), made(2*time.Second, in("s1"), caller("bob")), made(3*time.Second),
+		made(0, in("s1")), made(10*time.Second, in("s1")), made(time.Second, in("s2")), made(2*time.Second, in("s1"), bobs), made(3*time.Second),
 	))
 	b.expect(t, sessions, row("ann|s1", 0, 10*time.Second), row("ann|s2", time.Second, time.Second), row("bob|s1", 2*time.Second, 2*time.Second))
 	b.expect(t, "SELECT COUNT(*) FROM interceptions i JOIN sessions s ON s.id = i.session WHERE s.name = 's1' AND s.caller = 'ann'", "3")
@@ -103,7 +103,7 @@ func writeSessions(t *testing.T, b Base) {
 	b.expect(t, "SELECT last FROM sessions WHERE caller = 'ann' AND name = 's1'", strconv.FormatInt(us(10*time.Second), 10))
 	write(t, s, nil, list(made(71*time.Second, in("s1"))))
 	b.expect(t, "SELECT last FROM sessions WHERE caller = 'ann' AND name = 's1'", strconv.FormatInt(us(71*time.Second), 10))
-	s.Close()
+	_ = s.Close()
 	s = b.Open(t)
 	write(t, s, nil, list(made(-time.Hour, in("s1")), made(2*time.Hour, in("s2"))))
 	b.expect(t, sessions, row("ann|s1", -time.Hour, 71*time.Second), row("ann|s2", time.Second, 2*time.Hour), row("bob|s1", 2*time.Second, 2*time.Second))
@@ -114,7 +114,7 @@ func writeSessions(t *testing.T, b Base) {
 func writeHours(t *testing.T, b Base) {
 	s := b.Open(t)
 	failed := func(e *ledger.Exchange) { e.Status = ledger.Failed }
-	write(t, s, nil, list(made(0), made(59*time.Second), made(60*time.Second), made(61*time.Second, failed), made(62*time.Second, caller("bob"))))
+	write(t, s, nil, list(made(0), made(59*time.Second), made(60*time.Second), made(61*time.Second, failed), made(62*time.Second, bobs)))
 	write(t, s, nil, list(made(63*time.Second), made(30*time.Second)))
 	hour := morning.Truncate(time.Hour).UnixMicro()
 	b.expect(t, "SELECT u.hour, k.caller, k.status, u.requests, u.input, u.output, u.cache_read, u.cache_write, u.cache_write_long, u.reasoning, u.searches, u.picos, u.unpriced "+
@@ -131,7 +131,7 @@ func writeLost(t *testing.T, b Base) {
 	s := b.Open(t)
 	first, second := made(0, in("s")), made(time.Second)
 	write(t, s, list(begun(first), begun(second), begun(made(2*time.Second))), list(made(3*time.Second)))
-	s.Close()
+	_ = s.Close()
 	const kinds = "SELECT k.status, COUNT(*), SUM(i.input) FROM interceptions i JOIN interception_kinds k ON k.id = i.kind GROUP BY k.status ORDER BY k.status"
 	const hours = "SELECT k.status, SUM(u.requests), SUM(u.input) FROM usage_hours u JOIN interception_kinds k ON k.id = u.kind GROUP BY k.status HAVING SUM(u.requests) <> 0 ORDER BY k.status"
 	b.expect(t, kinds, "completed|1|10", "lost|3|0")

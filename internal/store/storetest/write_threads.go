@@ -29,9 +29,7 @@ func answering(ids ...string) func(*ledger.Exchange) {
 	}
 }
 
-func caller(name string) func(*ledger.Exchange) {
-	return func(e *ledger.Exchange) { e.Principal.Name = name }
-}
+func bobs(e *ledger.Exchange) { e.Principal.Name = "bob" }
 
 // chain expects that each exchange belongs to the thread of another and answers one: by
 // how many seconds after the morning they began.
@@ -60,19 +58,19 @@ func writeThreads(t *testing.T, b Base) {
 	b.chain(t, [3]int{0, 0, -1}, [3]int{1, 0, 0})
 	write(t, s, nil, list(second))
 	write(t, s, nil, list(
-		made(2*time.Second, answering("c1"), caller("bob")), // somebody else, who has guessed
+		made(2*time.Second, answering("c1"), bobs), // somebody else, who has guessed
 		made(3*time.Second, answering("unknown")),
 		made(4*time.Second, func(e *ledger.Exchange) { e.Turns[0].ID = "resp_4" }),
 	))
 	want := [][3]int{{0, 0, -1}, {1, 0, 0}, {2, 2, -1}, {3, 3, -1}, {4, 4, -1}}
 	b.chain(t, want...)
-	s.Close()
+	_ = s.Close()
 
 	s = b.Open(t) // which remembers nothing
 	write(t, s, nil, list(
 		made(5*time.Second, answering("unknown", "c3"), calling("c4")),
 		made(6*time.Second, func(e *ledger.Exchange) { e.After = "resp_4" }, calling("c5")),
-		made(7*time.Second, func(e *ledger.Exchange) { e.After = "resp_4" }, caller("bob")),
+		made(7*time.Second, func(e *ledger.Exchange) { e.After = "resp_4" }, bobs),
 		made(8*time.Second, func(e *ledger.Exchange) { e.After = "msg" }), // no provider goes on from such
 	))
 	want = append(want, [3]int{5, 0, 1}, [3]int{6, 4, 4}, [3]int{7, 7, -1}, [3]int{8, 8, -1})
@@ -137,9 +135,9 @@ func writeFailures(t *testing.T, b Base) {
 	b.expect(t, failed, "c3")
 	write(t, s, nil, list(failing(2*time.Second, "c30")))
 	b.expect(t, failed, "c3", "c30")
-	s.Close()
+	_ = s.Close()
 	s = b.Open(t)
-	write(t, s, nil, list(failing(3*time.Second, "c39"), made(4*time.Second, caller("bob"), func(e *ledger.Exchange) {
+	write(t, s, nil, list(failing(3*time.Second, "c39"), made(4*time.Second, bobs, func(e *ledger.Exchange) {
 		e.Answers = []ledger.Answer{{Call: "c1", Failed: true}}
 	})))
 	b.expect(t, failed, "c3", "c30", "c39")
