@@ -117,11 +117,18 @@ func Member(object []byte, name string) (value []byte) {
 // the event that stands, nil if there is none: within a string they would be escaped. It
 // is for events that come by the thousand.
 func Seek(event []byte, name string) []byte {
-	i := bytes.Index(event, []byte(name))
-	if i < 0 {
-		return nil
+	i := 0
+	for { // quotes are everywhere: one is not what to look for first
+		at := bytes.Index(event[i:], []byte(name[1:]))
+		if at < 0 {
+			return nil
+		}
+		if i += at; i > 0 && event[i-1] == '"' {
+			break
+		}
+		i++
 	}
-	i = skipSpace(event, i+len(name))
+	i = skipSpace(event, i+len(name)-1)
 	if i == len(event) || event[i] != '"' {
 		return nil
 	}
