@@ -310,6 +310,47 @@ func TestRoomAgain(t *testing.T) {
 	})
 }
 
+// What is larger than the whole queue is recorded if it is alone.
+func TestLargerThanTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, seen := newSink(), newTally()
+		r := record.New(record.Options{Sink: s, Observer: seen, MaxBytes: 1000})
+		for _, id := range ids(0, 3) {
+			r.Begin(begun(id))
+			finish(r, id)
+		}
+		wait(time.Second)
+		same(t, "written", ids(0, 3), s.ended())
+		same(t, "dropped", map[string]int{}, seen.of(seen.dropped))
+		closed(t, r)
+	})
+}
+
+// The end does not wait for those who wait for room.
+func TestCloseWhileFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, seen := newSink(), newTally()
+		s.fail = down
+		r := record.New(record.Options{Sink: s, Observer: seen, MaxBytes: 8 << 10, BlockFor: time.Hour})
+		var wg sync.WaitGroup
+		for _, id := range ids(0, 10) {
+			wg.Go(func() { finish(r, id) })
+		}
+		wait(time.Second)
+		s.set(func(s *sink) { s.fail = nil })
+		start := time.Now()
+		closed(t, r)
+		wg.Wait()
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+		written, stopped := len(s.ended()), seen.of(seen.dropped)[record.Stopped]
+		if written == 0 || stopped == 0 || written+stopped != 10 {
+			t.Errorf("%d written, %d dropped", written, stopped)
+		}
+	})
+}
+
 func TestStrict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, seen := newSink(), newTally()
@@ -525,4 +566,54 @@ func TestCloseWithoutStore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whatever happens at once: each exchange is written once it has ended.
+func TestConcurrent(t *testing.T) {
+	s := newSink()
+	calls := 0
+	s.fail = func([]*ledger.Exchange, []*ledger.Exchange) error {
+		if calls++; calls%5 == 0 {
+			return refusal{}
+		}
+		return nil
+	}
+	o := record.Options{Sink: s, Spool: t.TempDir(), Flush: time.Millisecond, MaxBytes: 1 << 20, BlockFor: time.Minute}
+	r := record.New(o)
+	var serving, watching sync.WaitGroup
+	for g := range 8 {
+		serving.Go(func() {
+			for _, id := range ids(g*300, g*300+300) {
+				r.Begin(begun(id))
+				finish(r, id)
+			}
+		})
+	}
+	over := make(chan struct{})
+	watching.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			o.Flush = time.Duration(1+i%3) * time.Millisecond
+			r.Reload(o)
+			_ = r.Health()
+			r.Waiting()
+		}
+	})
+	serving.Wait()
+	close(over)
+	watching.Wait()
+	closed(t, r)
+	s.set(func(s *sink) { s.fail = nil })
+	r = record.New(o) // takes over what the other has left in the spool
+	for queued, spooled := r.Waiting(); queued+spooled > 0 || len(s.ended()) < 2400; queued, spooled = r.Waiting() {
+		time.Sleep(time.Millisecond)
+	}
+	closed(t, r)
+	got := s.ended()
+	slices.Sort(got)
+	same(t, "written", ids(0, 2400), got)
 }

@@ -175,7 +175,7 @@ func (r *Recorder) Begin(e *ledger.Exchange) *fault.Error {
 	it := item{e: c, weight: weigh(c)}
 	s := r.settings.Load()
 	r.mu.Lock()
-	full := r.bytes+it.weight > s.maxBytes || r.closed
+	full := r.isFull(it.weight, s) || r.closed
 	health := r.health
 	if s.strict && (full || health != nil) {
 		r.mu.Unlock()
@@ -218,7 +218,7 @@ func (r *Recorder) Finished(e *ledger.Exchange) {
 	c.Instance = r.instance
 	it := item{e: c, weight: weigh(c), ended: true}
 	r.mu.Lock()
-	if r.closed || r.bytes+it.weight > r.settings.Load().maxBytes {
+	if r.closed || r.isFull(it.weight, r.settings.Load()) {
 		if reason := r.await(it.weight); reason != "" {
 			r.mu.Unlock()
 			if reason == Full {
@@ -230,6 +230,11 @@ func (r *Recorder) Finished(e *ledger.Exchange) {
 	}
 	r.waiting.Add(1)
 	r.push(it)
+}
+
+// isFull says that there is no room for so much more. Whatever is alone has room.
+func (r *Recorder) isFull(weight int64, s *settings) bool {
+	return r.bytes > 0 && r.bytes+weight > s.maxBytes
 }
 
 // push appends to the queue, and wakes the writer if that makes a difference. It unlocks.
@@ -254,8 +259,11 @@ func (r *Recorder) nudge() {
 // lock held.
 func (r *Recorder) await(weight int64) (reason string) {
 	var timer *time.Timer
-	for !r.closed && r.bytes+weight > r.settings.Load().maxBytes {
+	for {
 		s := r.settings.Load()
+		if r.closed || !r.isFull(weight, s) {
+			break
+		}
 		if timer == nil {
 			if s.drop {
 				return Full
