@@ -53,6 +53,9 @@ func (p program) exportTo(ctx context.Context, o operator, c *exportCommand, to 
 	q.Set("format", c.Format)
 	from, err := o.stream(ctx, "/export?"+q.Encode(), exportPatience)
 	if err != nil {
+		if ctx.Err() != nil {
+			err = errStopped
+		}
 		return 0, err
 	}
 	defer from.Close() //nolint:errcheck // it is only read
@@ -68,7 +71,7 @@ func (p program) exportTo(ctx context.Context, o operator, c *exportCommand, to 
 	}
 	switch {
 	case ctx.Err() != nil:
-		return 0, errors.New("it was stopped")
+		return 0, errStopped
 	case from.err != nil:
 		return 0, o.broken(from.err)
 	case err != nil:
@@ -109,7 +112,10 @@ type answerStream struct {
 	err      error // why it is not whole
 }
 
-var errSilent = errors.New("it has said nothing for too long")
+var (
+	errSilent  = errors.New("it has said nothing for too long")
+	errStopped = errors.New("the export was stopped")
+)
 
 // stream asks for an answer without a bound of its whole time, but of its silences.
 func (o operator) stream(ctx context.Context, path string, patience time.Duration) (*answerStream, error) {
@@ -152,21 +158,22 @@ func (s *answerStream) Close() error { return s.body.Close() }
 type newFile struct {
 	*os.File
 
-	name string
+	name, said string // where it goes, and what it is called
 }
 
 // createFile begins a file, which only its owner can read: there may be prompts in it.
-func createFile(name string) (*newFile, error) {
-	if real, err := filepath.EvalSymlinks(name); err == nil {
-		name = real
+func createFile(said string) (*newFile, error) {
+	name := said
+	if to, err := filepath.EvalSymlinks(said); err == nil {
+		name = to
 	}
 	switch info, err := os.Stat(name); {
 	case name == "":
 		return nil, errors.New("no file is named")
 	case err == nil && info.IsDir():
-		return nil, fmt.Errorf("%s is a folder: name a file", name)
+		return nil, fmt.Errorf("%s is a folder: name a file", said)
 	case err == nil && !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no file: leave --output out, and redirect what is printed", name)
+		return nil, fmt.Errorf("%s is no file: leave --output out, and redirect what is printed", said)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.part")
 	if err != nil {
@@ -175,7 +182,7 @@ func createFile(name string) (*newFile, error) {
 		}
 		return nil, fmt.Errorf("cannot write in %s: %w", filepath.Dir(name), err)
 	}
-	return &newFile{f, name}, nil
+	return &newFile{f, name, said}, nil
 }
 
 // finish gives the file its name, or removes it after an error.
@@ -191,7 +198,7 @@ func (f *newFile) finish(err error) error {
 	}
 	if err != nil {
 		_ = os.Remove(f.File.Name()) // what went wrong is worth telling
-		return fmt.Errorf("nothing was exported to %s: %w", f.name, err)
+		return fmt.Errorf("nothing was exported to %s: %w", f.said, err)
 	}
 	return nil
 }
