@@ -53,7 +53,7 @@ var (
 // USD writes picodollars as an exact decimal of US dollars, with two decimals or more.
 func USD(picos int64) string {
 	const decimals = 12
-	sign, abs := "", uint64(picos)
+	sign, abs := "", uint64(picos) //nolint:gosec // below for what is negative
 	if picos < 0 {
 		sign, abs = "-", -abs
 	}
@@ -182,7 +182,7 @@ func (v *view) each(query string, args []any, scan func(*sql.Rows) error) error 
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // Err says it
 	for rows.Next() {
 		if err := scan(rows); err != nil {
 			return err

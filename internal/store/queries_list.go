@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strconv"
 	"time"
 
@@ -92,21 +93,21 @@ func (s *Store) Interceptions(ctx context.Context, f Filter, p Page) (page []Int
 		}
 	}
 	err = s.look(ctx, func(v *view) error {
-		w, err := v.walk(&f)
-		if err != nil {
-			return err
+		w, wrong := v.walk(&f)
+		if wrong != nil {
+			return wrong
 		}
 		w.end = min(w.end, end)
 		var keys []int64
+		take := func(rows *sql.Rows) error {
+			var n Interception
+			key, unread := n.scan(rows)
+			page, keys = append(page, n), append(keys, key)
+			return unread
+		}
 		for more := true; more && len(page) <= p.size(); {
-			more, err = w.back(p.size()+1-len(page), func(rows *sql.Rows) error {
-				var n Interception
-				key, err := n.scan(rows)
-				page, keys = append(page, n), append(keys, key)
-				return err
-			})
-			if err != nil {
-				return err
+			if more, wrong = w.back(p.size()+1-len(page), take); wrong != nil {
+				return wrong
 			}
 		}
 		if len(page) > p.size() {
@@ -121,13 +122,13 @@ func (s *Store) Interceptions(ctx context.Context, f Filter, p Page) (page []Int
 // Count is how many interceptions a filter chooses.
 func (s *Store) Count(ctx context.Context, f Filter) (count int64, err error) {
 	err = s.look(ctx, func(v *view) error {
-		w, err := v.walk(&f)
-		if err != nil {
-			return err
+		w, wrong := v.walk(&f)
+		if wrong != nil {
+			return wrong
 		}
 		from, c := w.from()
-		count, err = v.number("SELECT COUNT(*) FROM "+from+c.sql(), c.args...)
-		return err
+		count, wrong = v.number("SELECT COUNT(*) FROM "+from+c.sql(), c.args...)
+		return wrong
 	})
 	return count, err
 }
@@ -218,7 +219,7 @@ func (w *walk) back(limit int, row func(*sql.Rows) error) (more bool, err error)
 	args := inner.args
 	if w.chooses() {
 		query += " AND " + w.kinds.text.String()
-		args = append(args[:len(args):len(args)], w.kinds.args...)
+		args = append(slices.Clip(args), w.kinds.args...)
 	}
 	found := 0
 	err = w.v.each(query+" ORDER BY i.id DESC LIMIT "+strconv.Itoa(limit), args, func(rows *sql.Rows) error {

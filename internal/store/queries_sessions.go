@@ -60,28 +60,28 @@ const mostThreads = 1000
 // are of whole sessions.
 func (s *Store) Sessions(ctx context.Context, f Filter, p Page) (page []Session, next string, err error) {
 	err = s.look(ctx, func(v *view) error {
-		c, err := v.sessions(&f)
-		if err != nil {
-			return err
+		c, wrong := v.sessions(&f)
+		if wrong != nil {
+			return wrong
 		}
 		if p.Cursor != "" {
-			last, id, err := place(p.Cursor)
-			if err != nil {
-				return err
+			last, id, nonsense := place(p.Cursor)
+			if nonsense != nil {
+				return nonsense
 			}
 			c.and("(s.last < ? OR s.last = ? AND s.id < ?)", last, last, id)
 		}
-		list, err := v.pageOf(c, p.size()+1)
-		if err != nil {
-			return err
+		list, wrong := v.pageOf(c, p.size()+1)
+		if wrong != nil {
+			return wrong
 		}
 		if len(list) > p.size() {
 			list = list[:p.size()]
 			end := list[len(list)-1]
 			next = strconv.FormatInt(end.last, 36) + "." + strconv.FormatInt(end.id, 36)
 		}
-		page, err = v.summed(list)
-		return err
+		page, wrong = v.summed(list)
+		return wrong
 	})
 	return page, next, err
 }
@@ -176,10 +176,10 @@ func (v *view) pageOf(c *conditions, limit int) (list []listed, err error) {
 			r       listed
 			started int64
 		)
-		err := rows.Scan(&r.id, &r.Caller, &r.Name, &r.Client, &started, &r.last)
+		unread := rows.Scan(&r.id, &r.Caller, &r.Name, &r.Client, &started, &r.last)
 		r.Started, r.Last = timeOf(started), timeOf(r.last)
 		list = append(list, r)
-		return err
+		return unread
 	})
 	return list, err
 }
@@ -220,13 +220,13 @@ func (v *view) threads(session int64) (list []Thread, err error) {
 		" FROM interceptions i WHERE i.session <> 0 AND i.session = ? GROUP BY i.thread) a LEFT JOIN interceptions t ON t.id = a.thread"+
 		" ORDER BY a.thread DESC LIMIT "+strconv.Itoa(mostThreads), []any{session}, func(rows *sql.Rows) error {
 		var (
-			t                         Thread
-			first, started, last, non int64
+			t                           Thread
+			first, started, last, nonce int64
 		)
-		err := rows.Scan(append(append([]any{&first, &started, &last}, t.into()...), &non)...)
-		t.ID, t.Started, t.Last = ID(first, non), timeOf(started), timeOf(last)
+		unread := rows.Scan(append(append([]any{&first, &started, &last}, t.into()...), &nonce)...)
+		t.ID, t.Started, t.Last = ID(first, nonce), timeOf(started), timeOf(last)
 		list = append(list, t)
-		return err
+		return unread
 	})
 	return list, err
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,11 +130,11 @@ func (s *Store) Resolve(ctx context.Context, start string, limit int) (ids []str
 		return v.each("SELECT id, nonce FROM interceptions WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
 			[]any{least, most + neighbours, limit + 2*neighbours}, func(rows *sql.Rows) error {
 				var key, nonce int64
-				err := rows.Scan(&key, &nonce)
+				unread := rows.Scan(&key, &nonce)
 				if id := ID(key, nonce); len(ids) < limit && strings.HasPrefix(id, start) {
 					ids = append(ids, id)
 				}
-				return err
+				return unread
 			})
 	})
 	return ids, err
@@ -192,23 +193,23 @@ func (w *walk) ahead() (keys []int64, more bool, err error) {
 	}
 	c := w.inner()
 	query := "SELECT i.id, i.kind FROM interceptions i" + c.sql() + " ORDER BY i.id LIMIT ?"
-	args := append(c.args, many)
+	args := append(slices.Clip(c.args), many)
 	if w.chooses() {
 		query = "SELECT i.id, CASE WHEN " + w.kinds.text.String() + " THEN 1 ELSE 0 END FROM (" + query + ") i CROSS JOIN interception_kinds k WHERE k.id = i.kind ORDER BY i.id"
-		args = append(append([]any{}, w.kinds.args...), args...)
+		args = slices.Concat(w.kinds.args, args)
 	}
 	seen := 0
 	err = w.v.each(query, args, func(rows *sql.Rows) error {
 		var key, wanted int64
-		err := rows.Scan(&key, &wanted)
+		unread := rows.Scan(&key, &wanted)
 		if seen++; len(keys) == portion*4 {
-			return err
+			return unread
 		}
 		w.least = key + 1
 		if !w.chooses() || wanted != 0 {
 			keys = append(keys, key)
 		}
-		return err
+		return unread
 	})
 	return keys, seen == many || len(keys) == portion*4, err
 }
@@ -235,8 +236,8 @@ func (v *view) wholes(keys []int64) ([]*Whole, error) {
 		err = v.each(strings.Replace(part.query, "KEYS", among, 1), args, func(rows *sql.Rows) error {
 			var key int64
 			add, into := part.row()
-			if err := rows.Scan(append([]any{&key}, into...)...); err != nil {
-				return err
+			if unread := rows.Scan(append([]any{&key}, into...)...); unread != nil {
+				return unread
 			}
 			if w := of[key]; w != nil {
 				return add(w)
@@ -268,22 +269,24 @@ func attemptRow() (add func(*Whole) error, into []any) {
 		a                      Attempt
 		sent, waited, duration int64
 	)
-	return func(w *Whole) error {
+	add = func(w *Whole) error {
 		a.Sent, a.Waited, a.Duration = timeOf(sent), time.Duration(waited)*time.Microsecond, time.Duration(duration)*time.Microsecond
 		w.Attempts = append(w.Attempts, a)
 		return nil
-	}, []any{&a.Turn, &a.Key, &a.Hint, &sent, &waited, &duration, &a.Status, &a.Action, &a.Reason}
+	}
+	return add, []any{&a.Turn, &a.Key, &a.Hint, &sent, &waited, &duration, &a.Status, &a.Action, &a.Reason}
 }
 
 func turnRow() (add func(*Whole) error, into []any) {
 	var t Turn
-	return func(w *Whole) error {
-			w.Turns = append(w.Turns, t)
-			return nil
-		}, []any{
-			&t.Message, &t.Model, &t.Stop, &t.Tier, &t.Reported, &t.Complete, &t.Usage.Input, &t.Usage.Output, &t.Usage.CacheRead, &t.Usage.CacheWrite,
-			&t.Usage.CacheWriteLong, &t.Usage.Reasoning, &t.Searches, &t.Picos, &t.Unpriced, &t.PriceModel, &t.PriceVersion,
-		}
+	add = func(w *Whole) error {
+		w.Turns = append(w.Turns, t)
+		return nil
+	}
+	return add, []any{
+		&t.Message, &t.Model, &t.Stop, &t.Tier, &t.Reported, &t.Complete, &t.Usage.Input, &t.Usage.Output, &t.Usage.CacheRead, &t.Usage.CacheWrite,
+		&t.Usage.CacheWriteLong, &t.Usage.Reasoning, &t.Searches, &t.Picos, &t.Unpriced, &t.PriceModel, &t.PriceVersion,
+	}
 }
 
 func iterationRow() (add func(*Whole) error, into []any) {
@@ -291,15 +294,16 @@ func iterationRow() (add func(*Whole) error, into []any) {
 		n    Iteration
 		turn int
 	)
-	return func(w *Whole) error {
-			if turn < len(w.Turns) {
-				w.Turns[turn].Iterations = append(w.Turns[turn].Iterations, n)
-			}
-			return nil
-		}, []any{
-			&turn, &n.Kind, &n.Model, &n.Usage.Input, &n.Usage.Output, &n.Usage.CacheRead, &n.Usage.CacheWrite, &n.Usage.CacheWriteLong,
-			&n.Usage.Reasoning, &n.Picos, &n.Unpriced,
+	add = func(w *Whole) error {
+		if turn < len(w.Turns) {
+			w.Turns[turn].Iterations = append(w.Turns[turn].Iterations, n)
 		}
+		return nil
+	}
+	return add, []any{
+		&turn, &n.Kind, &n.Model, &n.Usage.Input, &n.Usage.Output, &n.Usage.CacheRead, &n.Usage.CacheWrite, &n.Usage.CacheWriteLong,
+		&n.Usage.Reasoning, &n.Picos, &n.Unpriced,
+	}
 }
 
 func callRow() (add func(*Whole) error, into []any) {
@@ -307,13 +311,14 @@ func callRow() (add func(*Whole) error, into []any) {
 		c                 Call
 		started, duration int64
 	)
-	return func(w *Whole) error {
-			c.Started, c.Duration = timeOf(started), time.Duration(duration)*time.Microsecond
-			w.Calls = append(w.Calls, c)
-			return nil
-		}, []any{
-			&c.Turn, &c.ID, &c.Kind, &c.Server, &c.Name, &c.Arguments, &c.Size, &c.Result, &c.Outcome, &c.Failed, &c.Error, &started, &duration,
-		}
+	add = func(w *Whole) error {
+		c.Started, c.Duration = timeOf(started), time.Duration(duration)*time.Microsecond
+		w.Calls = append(w.Calls, c)
+		return nil
+	}
+	return add, []any{
+		&c.Turn, &c.ID, &c.Kind, &c.Server, &c.Name, &c.Arguments, &c.Size, &c.Result, &c.Outcome, &c.Failed, &c.Error, &started, &duration,
+	}
 }
 
 func promptRow() (add func(*Whole) error, into []any) {

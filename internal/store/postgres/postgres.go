@@ -41,7 +41,7 @@ func Open(ctx context.Context, address string, o store.Options) (*store.Store, e
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
 		// The cause may quote the address.
-		return nil, &store.Error{
+		return nil, &store.Error{ //nolint:gosec // the form of an address, no password
 			Kind: store.Denied, Place: "the PostgreSQL database", Text: "its address cannot be understood",
 			Do: "write postgres://USER:PASSWORD@HOST/DATABASE, with files that exist if it names certificates",
 		}

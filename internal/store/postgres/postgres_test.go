@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -308,7 +310,7 @@ func TestShared(t *testing.T) {
 	for i := range gateways {
 		all[i] = exchanges(uint64(i), each)
 		wg.Go(func() {
-			s, err := postgres.Open(t.Context(), address, store.Options{Instance: fmt.Sprint(i)})
+			s, err := postgres.Open(t.Context(), address, store.Options{Instance: strconv.Itoa(i)})
 			if err != nil {
 				t.Error(err)
 				return
@@ -316,7 +318,7 @@ func TestShared(t *testing.T) {
 			list[i] = s
 			for from := 0; from < each; from += 20 {
 				// What is written again, as after a lost answer, is kept once.
-				part := append(all[i][from:from+20:from+20], all[i][max(0, from-5):from]...)
+				part := slices.Concat(all[i][from:from+20], all[i][max(0, from-5):from])
 				if err := s.Write(t.Context(), nil, part); err != nil {
 					t.Error(err)
 				}
@@ -347,7 +349,7 @@ func TestHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lock.Close(t.Context())
-	if _, err := lock.Exec(t.Context(), "BEGIN; LOCK TABLE turns IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if _, err = lock.Exec(t.Context(), "BEGIN; LOCK TABLE turns IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
 	list := exchanges(1, 5)
@@ -363,10 +365,10 @@ func TestHangs(t *testing.T) {
 	if err != nil {
 		t.Errorf("a reader of what nobody holds: %v", err)
 	}
-	if _, err := lock.Exec(t.Context(), "ROLLBACK"); err != nil {
+	if _, err = lock.Exec(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Write(t.Context(), nil, list); err != nil {
+	if err = s.Write(t.Context(), nil, list); err != nil {
 		t.Errorf("then: %v", err)
 	}
 }

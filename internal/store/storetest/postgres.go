@@ -80,7 +80,7 @@ func PostgresServer(tb testing.TB) *Server {
 	s, err := newServer()
 	need(tb, err)
 	tb.Cleanup(func() {
-		s.end("")
+		_ = s.end("") // it goes with its folder
 		_ = os.RemoveAll(s.dir)
 	})
 	return s
@@ -332,7 +332,7 @@ func programs() (string, error) {
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	for err == nil && dir != filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		if _, missing := os.Stat(filepath.Join(dir, "go.mod")); missing == nil {
 			return dir, nil
 		}
 		dir = filepath.Dir(dir)

@@ -30,6 +30,7 @@ func ask(t *testing.T, url, statement string) (n int, err error) {
 }
 
 func TestEachTestHasItsOwnDatabase(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"first", "second"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -71,7 +72,7 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err = cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -141,9 +140,5 @@ func (t *Traffic) serve(e *ledger.Exchange, o *offer, session int) {
 }
 
 func (t *Traffic) id(at time.Time) string {
-	var b [6]byte
-	for i := range b {
-		b[i] = byte(t.random.Uint32())
-	}
-	return fmt.Sprintf("req_kb%012x%s", at.UnixMilli(), hex.EncodeToString(b[:]))
+	return fmt.Sprintf("req_kb%012x%012x", at.UnixMilli(), t.random.Int64N(1<<48))
 }
