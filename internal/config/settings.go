@@ -107,6 +107,10 @@ func (d *decoder) adminToken(c *Config) setting {
 // secret resolves a reference. The problem never shows what was written: it may
 // be a key that someone pasted.
 func (d *decoder) secret(n ast.Node, at string) (v secret.Value, source string) {
+	return d.resolved(n, at, secret.Resolve)
+}
+
+func (d *decoder) resolved(n ast.Node, at string, resolve func(string, Env) (secret.Value, error)) (v secret.Value, source string) {
 	ref, ok := tight(n)
 	if _, block := n.(ast.MapNode); block && !ok {
 		d.report(at, "a block of settings found where a reference belongs: write env:NAME, file:PATH or literal:VALUE without a space after the colon")
@@ -120,7 +124,7 @@ func (d *decoder) secret(n ast.Node, at string) (v secret.Value, source string) 
 	if path, ok := secret.Path(ref); ok && path != "" {
 		ref = "file:" + d.path(path)
 	}
-	v, err := secret.Resolve(ref, d.env)
+	v, err := resolve(ref, d.env)
 	if err != nil {
 		d.report(at, "%s", err)
 		return v, ""

@@ -61,7 +61,7 @@ func (d *decoder) store(s *Store) setting {
 	}
 	return setting{schema: about, read: func(n ast.Node, at string) {
 		if _, ok := tight(n); ok || strings.HasPrefix(scalar(n), "env:") || strings.HasPrefix(scalar(n), "file:") {
-			if v, source := d.secret(n, at); !v.IsZero() {
+			if v, source := d.resolved(n, at, secret.ResolveText); !v.IsZero() {
 				*s = d.storeOf(at, v.Reveal())
 				s.Source = source
 			}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
 )
 
 // The schemes of a reference.
@@ -35,9 +36,24 @@ const maxLen = 16 << 10
 // one that was written in the wrong place. Mask and ID are for references that
 // Resolve has accepted.
 func Resolve(ref string, env func(string) (string, bool)) (Value, error) {
+	what, text, err := read(ref, env)
+	if err != nil {
+		return Value{}, err
+	}
+	return check(what, text)
+}
+
+// ResolveText is Resolve for what is no key and never sent as one: a text of one line.
+func ResolveText(ref string, env func(string) (string, bool)) (Value, error) {
+	what, text, err := read(ref, env)
+	if err != nil {
+		return Value{}, err
+	}
+	return checkText(what, text)
+}
+
+func read(ref string, env func(string) (string, bool)) (what, text string, err error) {
 	scheme, rest := cut(ref)
-	var what, text string
-	var err error
 	switch scheme {
 	case envScheme:
 		what, text, err = fromEnv(rest, env)
@@ -46,15 +62,12 @@ func Resolve(ref string, env func(string) (string, bool)) (Value, error) {
 	case literalScheme:
 		what, text = "literal:", rest
 		if text == mask {
-			return Value{}, errors.New("literal:*** is a masked secret: write the secret itself in place of ***")
+			err = errors.New("literal:*** is a masked secret: write the secret itself in place of ***")
 		}
 	default:
-		return Value{}, errors.New("not a reference to a secret: write env:NAME or file:PATH, or literal: before a secret that must stand here")
+		err = errors.New("not a reference to a secret: write env:NAME or file:PATH, or literal: before a secret that must stand here")
 	}
-	if err != nil {
-		return Value{}, err
-	}
-	return check(what, text)
+	return what, text, err
 }
 
 // Mask returns the reference as it may be shown: a literal loses its value.
@@ -154,12 +167,31 @@ func whyUnread(err error) string {
 	return fmt.Sprintf("cannot be read (%v): correct the path or the file", err)
 }
 
-func check(what, text string) (Value, error) {
+func bound(what, text string) error {
 	switch {
 	case text == "":
-		return Value{}, fmt.Errorf("%s is empty: write the secret there, or remove the entry", what)
+		return fmt.Errorf("%s is empty: write the secret there, or remove the entry", what)
 	case len(text) > maxLen:
-		return Value{}, fmt.Errorf("%s is longer than any secret (16 KiB): name the right one", what)
+		return fmt.Errorf("%s is longer than any secret (16 KiB): name the right one", what)
+	}
+	return nil
+}
+
+func checkText(what, text string) (Value, error) {
+	if err := bound(what, text); err != nil {
+		return Value{}, err
+	}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return Value{}, fmt.Errorf("%s holds several lines or control characters: write one line there", what)
+	}
+	return New(text), nil
+}
+
+func check(what, text string) (Value, error) {
+	if err := bound(what, text); err != nil {
+		return Value{}, err
+	}
+	switch {
 	case strings.ContainsAny(text, ", \t\r\n"):
 		return Value{}, fmt.Errorf("%s holds commas, spaces or several lines: a reference is one secret, list several one by one", what)
 	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):

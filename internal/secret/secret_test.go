@@ -86,6 +86,29 @@ func write(t *testing.T, name, content string) string {
 	return path
 }
 
+// A text may hold what no key has; but one line it is.
+func TestResolveText(t *testing.T) {
+	t.Parallel()
+	env := func(name string) (string, bool) {
+		v, ok := map[string]string{"URL": "postgres://a:b,c@h1,h2/d e?ü\n", "LINES": "a\nb", "EMPTY": "", "HUGE": strings.Repeat("x", 20<<10)}[name]
+		return v, ok
+	}
+	tests := []struct{ ref, want, err string }{
+		{ref: "env:URL", want: "postgres://a:b,c@h1,h2/d e?ü"},
+		{ref: "env:LINES", err: `environment variable "LINES" holds several lines or control characters: write one line there`},
+		{ref: "env:EMPTY", err: `environment variable "EMPTY" is empty: write the secret there, or remove the entry`},
+		{ref: "env:HUGE", err: `environment variable "HUGE" is longer than any secret (16 KiB): name the right one`},
+		{ref: "env:GONE", err: `environment variable "GONE" is not set: set it, or remove the entry`},
+		{ref: "postgres://a", err: "not a reference to a secret: write env:NAME or file:PATH, or literal: before a secret that must stand here"},
+	}
+	for _, tt := range tests {
+		got, err := secret.ResolveText(tt.ref, env)
+		if said := fmt.Sprint(err); err == nil && (tt.err != "" || got.Reveal() != tt.want) || err != nil && said != tt.err {
+			t.Errorf("%s: %q, %v; want %q, %s", tt.ref, got.Reveal(), err, tt.want, tt.err)
+		}
+	}
+}
+
 func TestResolve(t *testing.T) {
 	t.Parallel()
 	env := func(name string) (string, bool) {
