@@ -105,7 +105,7 @@ func databaseURL(s string) string {
 		return notURL
 	}
 	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
+	if err != nil || slices.ContainsFunc(strings.Split(u.RawQuery, "&"), func(s string) bool { return s != "" && !strings.Contains(s, "=") }) {
 		return notURL
 	}
 	if _, err = strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && err != nil || strings.HasSuffix(u.Host, ":") {
