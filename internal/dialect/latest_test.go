@@ -92,6 +92,13 @@ func TestAnswers(t *testing.T) {
 			body: `{"messages":[{"role":"assistant"},{"role":"tool","tool_call_id":"a"}],"input":[{"type":"function_call","call_id":"b"},{"type":"function_call_output","call_id":"b"}]}`,
 			want: ok("b"),
 		},
+		"the later of two, with nothing in it": {
+			body: `{"messages":[{"role":"assistant"},{"role":"tool","tool_call_id":"a"}],"input":[{"role":"user","content":"x"}]}`,
+		},
+		"too many in one message": {
+			body: `{"messages":[{"role":"assistant"},{"role":"user","content":[` + results(300) + `]}]}`,
+			want: last(300, 128),
+		},
 		"escaped": {
 			body: `{"messages":[{"role":"assist\u0061nt"},{"r\u006fle":"tool","tool_call_id":"c\u0061ll"}]}`,
 			want: ok("call"),
@@ -107,6 +114,21 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+func results(n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, `{"type":"tool_result","tool_use_id":"t`+strconv.Itoa(i)+`"}`)
+	}
+	return strings.Join(list, ",")
+}
+
+func last(n, most int) (list []dialect.Answer) {
+	for i := n - most; i < n; i++ {
+		list = append(list, dialect.Answer{Call: "t" + strconv.Itoa(i)})
+	}
+	return list
 }
 
 // However long the conversation, what is last in it is found, and no more than is allowed.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -85,6 +86,25 @@ func FuzzAlike(f *testing.F) {
 		}
 		f.Add(body)
 	}
+	chunk := func(delta, rest string) string {
+		return `data: {"choices":[{"index":0,"delta":` + delta + `,"finish_reason":null` + rest + "\n\n"
+	}
+	call := func(id, arguments, rest string) string {
+		return chunk(`{"tool_calls":[{"index":0,"id":"`+id+`","function":{"arguments":"`+arguments+`"}}]}`, rest)
+	}
+	const open = `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"a","arguments":""}}]}}]}` + "\n\n"
+	for _, stream := range []string{
+		open + chunk(`{"reasoning_content":"a","reasoning":""}`, `}]}`) + chunk(`{"reasoning_content":"","reasoning":"b"}`, `}]}`),
+		open + chunk(`{"reasoning_content":"a","tool_calls":[{"index":0,"function":{"arguments":"x"}}]}`, `}]}`) +
+			chunk(`{"reasoning_content":"b","tool_calls":[{"index":0,"function":{"arguments":"y"}}]}`, `}]}`),
+		open + call("", "{", `}]}`) + call("call_9", "}", `}]}`),
+		open + chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}`, `}],"error":""}`) +
+			chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}`, `}],"error":"busy"}`),
+		open + strings.ReplaceAll(chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}`, `}]}`), "null", `"length"`) +
+			strings.ReplaceAll(chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}`, `}]}`), "null", `"stop"`),
+	} {
+		f.Add([]byte(stream))
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		compared, read := observing(dialect.Keep{Arguments: true, Reasoning: true, Limit: 99}).Observe(), observing(dialect.Keep{Arguments: true, Reasoning: true, Limit: 99}).Observe()
 		r := wire.NewReader(wire.SSE, bytes.NewReader(body))
@@ -110,4 +130,16 @@ func FuzzAlike(f *testing.F) {
 			t.Errorf("%s (-read +compared):\n%s", body, diff)
 		}
 	})
+}
+
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	var calls, choices []string
+	for i := range 300 {
+		n := strconv.Itoa(i)
+		calls = append(calls, `{"id":"c`+n+`","type":"function","function":{"name":"`+strings.Repeat("é", 200)+`","arguments":"{}"}}`)
+		choices = append(choices, `{"index":`+n+`,"message":{"reasoning_content":"abc"},"finish_reason":"stop"}`)
+	}
+	body := []byte(`{"choices":[{"index":0,"message":{"tool_calls":[` + strings.Join(calls, ",") + `]}},` + strings.Join(choices, ",") + `]}`)
+	dialecttest.Bounds(t, observing, body)
 }

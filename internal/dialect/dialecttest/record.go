@@ -154,3 +154,22 @@ func spell(t *testing.T, turn llm.Turn) string {
 	}
 	return string(s)
 }
+
+// Bounds observes a body with more calls and more pieces of reasoning, of three bytes
+// each, than are told of.
+func Bounds(t *testing.T, observing func(dialect.Keep) dialect.Dialect, body []byte) llm.Turn {
+	t.Helper()
+	keep := dialect.Keep{Arguments: true, Reasoning: true, Limit: 2}
+	_, o := watch(t, observing(keep), wire.JSON, bytes.NewReader(body))
+	turn := o.Turn()
+	if len(turn.Calls) != 256 || len(turn.Thoughts) != 256 || !turn.Complete {
+		t.Fatalf("%d calls, %d pieces of reasoning, complete %t", len(turn.Calls), len(turn.Thoughts), turn.Complete)
+	}
+	if wrong := overkept(&turn, keep.Limit); wrong != "" {
+		t.Fatal(wrong)
+	}
+	if turn.Thoughts[0] != (llm.Thought{Text: "ab", Size: 3}) || turn.Calls[0].Size != 2 || turn.Calls[0].Name != strings.Repeat("é", 128) {
+		t.Errorf("%+v, %+v", turn.Thoughts[0], turn.Calls[0])
+	}
+	return turn
+}

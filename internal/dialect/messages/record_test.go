@@ -1,12 +1,17 @@
 package messages_test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/dialect/dialecttest"
 	"keybridge/internal/dialect/messages"
 	"keybridge/internal/llm"
+	"keybridge/internal/wire"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func observing(k dialect.Keep) dialect.Dialect { return messages.Dialect{Keep: k} }
@@ -73,4 +78,51 @@ func TestRecords(t *testing.T) {
 		"iterations of a body":      {File: "iterations.json", Turn: several},
 		"cut between iterations":    {File: "iterations.sse", Cut: 4, Turn: one},
 	})
+}
+
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	var blocks, iterations []string
+	for i := range 1100 {
+		iterations = append(iterations, `{"type":"message","input_tokens":1}`)
+		if i < 300 {
+			blocks = append(blocks, `{"type":"tool_use","id":"t`+strconv.Itoa(i)+`","name":"`+strings.Repeat("é", 200)+`","input":{}}`, `{"type":"thinking","thinking":"abc"}`)
+		}
+	}
+	body := []byte(`{"content":[` + strings.Join(blocks, ",") + `],"usage":{"iterations":[` + strings.Join(iterations, ",") + `]}}`)
+	turn := dialecttest.Bounds(t, observing, body)
+	if n := len(turn.Iterations); n != 1024 || turn.Usage.Input != 1100 || turn.Iterations[n-1].Usage.Input != 77 {
+		t.Errorf("%d iterations of %d tokens, the last of %d", n, turn.Usage.Input, turn.Iterations[n-1].Usage.Input)
+	}
+}
+
+// What is said of a part may be more than there is of the whole.
+func TestPartsOfUsage(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		usage string
+		want  llm.Usage
+	}{
+		"more for long than at all": {
+			`{"output_tokens":3,"output_tokens_details":{"thinking_tokens":4},"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_1h_input_tokens":9}}`,
+			llm.Usage{Output: 3, Reasoning: 3, CacheWrite: 5, CacheWriteLong: 5},
+		},
+		"parts without a whole": {
+			`{"cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":2}}`,
+			llm.Usage{CacheWrite: 3, CacheWriteLong: 2},
+		},
+		"a whole behind its parts": {
+			`{"cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":2},"cache_creation_input_tokens":7}`,
+			llm.Usage{CacheWrite: 7, CacheWriteLong: 2},
+		},
+	}
+	for name, tt := range tests {
+		for _, body := range []string{`{"usage":` + tt.usage + `}`, `{"usage":{"iterations":[` + tt.usage + `]}}`} {
+			o := messages.New().Observe()
+			o.Event(wire.Event{Raw: []byte(body), Data: []byte(body)})
+			if diff := cmp.Diff(tt.want, o.Turn().Usage); diff != "" {
+				t.Errorf("%s: %s (-want +got):\n%s", name, body, diff)
+			}
+		}
+	}
 }

@@ -1,6 +1,8 @@
 package responses_test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	"keybridge/internal/dialect"
@@ -75,4 +77,17 @@ func TestRecords(t *testing.T) {
 		"cut in a call":              {File: "failed-late.sse", Cut: 8, Turn: calling},
 		"a failure in the mid of it": {File: "failed-late.sse", Turn: failed},
 	})
+}
+
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	var items, pieces []string
+	for i := range 300 {
+		items = append(items, `{"type":"web_search_call","status":"completed","id":"ws_`+strconv.Itoa(i)+`","name":"`+strings.Repeat("é", 200)+`","action":{}}`)
+		pieces = append(pieces, `{"type":"summary_text","text":"abc"}`)
+	}
+	body := []byte(`{"status":"completed","output":[{"type":"reasoning","summary":[` + strings.Join(pieces, ",") + `]},` + strings.Join(items, ",") + `]}`)
+	if turn := dialecttest.Bounds(t, observing, body); turn.Searches != 300 {
+		t.Errorf("%d searches, want all that are charged", turn.Searches)
+	}
 }
