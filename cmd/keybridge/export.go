@@ -84,7 +84,7 @@ func (p program) exportTo(ctx context.Context, o operator, c *exportCommand, to 
 
 // watched tells whether somebody would see a progress bar, and nothing else in its place.
 func (p program) watched(stdoutIsUsed bool) bool {
-	return terminal(p.stderr) && p.set("TERM") != "dumb" && !(stdoutIsUsed && terminal(p.stdout))
+	return terminal(p.stderr) && p.set("TERM") != "dumb" && (!stdoutIsUsed || !terminal(p.stdout))
 }
 
 // lineCounter counts the lines that are written to it.
@@ -122,7 +122,7 @@ func (o operator) stream(ctx context.Context, path string, patience time.Duratio
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &answerStream{ctx: ctx, patience: patience, clock: time.AfterFunc(patience, func() { cancel(errSilent) })}
 	o.client.Timeout = 0
-	resp, err := o.send(ctx, http.MethodGet, path)
+	resp, err := o.send(ctx, http.MethodGet, path) //nolint:bodyclose // Close does
 	s.clock.Stop()
 	if err != nil {
 		cancel(nil)
@@ -194,10 +194,10 @@ func (f *newFile) finish(err error) error {
 		err = closed
 	}
 	if err == nil {
-		err = os.Rename(f.File.Name(), f.name)
+		err = os.Rename(f.Name(), f.name)
 	}
 	if err != nil {
-		_ = os.Remove(f.File.Name()) // what went wrong is worth telling
+		_ = os.Remove(f.Name()) // what went wrong is worth telling
 		return fmt.Errorf("nothing was exported to %s: %w", f.said, err)
 	}
 	return nil

@@ -103,31 +103,36 @@ func (p program) run(ctx context.Context, args []string) int {
 		_, _ = fmt.Fprintf(p.stderr, "keybridge: %v (keybridge --help lists what can be written)\n", err)
 		return exitUsage
 	}
-	if read := p.reading(parsed.Command(), &c.recordCommands); read != nil {
-		return p.fail(read(ctx))
+	return p.fail(p.do(ctx, parsed.Command(), &c, o))
+}
+
+// do runs a command.
+func (p program) do(ctx context.Context, command string, c *commands, o app.Options) error {
+	if read := p.reading(command, &c.recordCommands); read != nil {
+		return read(ctx)
 	}
-	switch command := parsed.Command(); {
+	switch {
 	case command == "check <file>":
-		err = p.check(c.Check.File)
+		return p.check(c.Check.File)
 	case command == "demo":
-		err = p.demo(ctx, &c)
+		return p.demo(ctx, c)
 	case strings.HasPrefix(command, "pool "):
-		err = p.pool(ctx, command, &c.Pool)
+		return p.pool(ctx, command, &c.Pool)
 	case command == "tools":
-		err = p.tools(ctx, &c.Tools)
+		return p.tools(ctx, &c.Tools)
 	case command == "schema":
-		err = config.WriteSchema(p.stdout)
+		return config.WriteSchema(p.stdout)
 	case command == "simulate":
-		err = p.simulate(ctx, &c.Simulate)
+		return p.simulate(ctx, &c.Simulate)
 	case command == "version":
-		_, err = fmt.Fprintln(p.stdout, build().line())
-	default:
-		err = p.serve(ctx, o)
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			err = nil // stopped because it was told to
-		}
+		_, err := fmt.Fprintln(p.stdout, build().line())
+		return err
 	}
-	return p.fail(err)
+	err := p.serve(ctx, o)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // stopped because it was told to
+	}
+	return err
 }
 
 // options takes over the flags of serve. One that is written and empty is refused:

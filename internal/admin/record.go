@@ -109,18 +109,14 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a reader) interceptions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	ctx := r.Context()
-	list, next, err := s.Interceptions(ctx, q.filter, q.page)
+	list, next, err := s.Interceptions(r.Context(), q.filter, q.page)
 	if err != nil {
 		return err
 	}
 	out := struct {
 		Interceptions []interceptionView `json:"interceptions"`
 		Next          string             `json:"next,omitempty"`
-	}{make([]interceptionView, len(list)), next}
-	for i := range list {
-		out.Interceptions[i] = viewInterception(&list[i])
-	}
+	}{views(list, viewInterception), next}
 	reply(w, http.StatusOK, out)
 	return nil
 }
@@ -159,18 +155,14 @@ func missing(id string) error {
 }
 
 func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	ctx := r.Context()
-	list, next, err := s.Sessions(ctx, q.filter, q.page)
+	list, next, err := s.Sessions(r.Context(), q.filter, q.page)
 	if err != nil {
 		return err
 	}
 	out := struct {
 		Sessions []sessionView `json:"sessions"`
 		Next     string        `json:"next,omitempty"`
-	}{make([]sessionView, len(list)), next}
-	for i := range list {
-		out.Sessions[i] = viewSession(&list[i])
-	}
+	}{views(list, viewSession), next}
 	reply(w, http.StatusOK, out)
 	return nil
 }

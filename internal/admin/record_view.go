@@ -162,6 +162,15 @@ type (
 	}
 )
 
+// views shows a list, also one without anything.
+func views[T, V any](list []T, view func(*T) V) []V {
+	out := make([]V, len(list))
+	for i := range list {
+		out[i] = view(&list[i])
+	}
+	return out
+}
+
 func viewCost(picos, unpriced int64) costView { return costView{store.USD(picos), picos, unpriced} }
 
 func viewUsage(u llm.Usage) usageView {
