@@ -93,7 +93,7 @@ func TestAnswers(t *testing.T) {
 			want: ok("b"),
 		},
 		"the later of two, with nothing in it": {
-			body: `{"messages":[{"role":"assistant"},{"role":"tool","tool_call_id":"a"}],"input":[{"role":"user","content":"x"}]}`,
+			body: `{"messages":[{"role":"assistant","content":"longer than what follows"},{"role":"tool","tool_call_id":"a"}],"input":[{"role":"user","content":"x"}]}`,
 		},
 		"too many in one message": {
 			body: `{"messages":[{"role":"assistant"},{"role":"user","content":[` + results(300) + `]}]}`,
