@@ -45,7 +45,7 @@ Prompt     Where is
 
 What happened
 +0.001s  k1  asked
-+0.401s  k1  refused: rate limited, after 400ms, which is true of its organization, so that it rests until 03:13:45 (1m0s)
++0.401s  k1  refused: rate limited with its whole organization, after 400ms; rests until 03:13:45 (1m0s)
 
 Attempts
 TURN  KEY  HINT     SENT  WAITED BEFORE   TOOK  HTTP  VERDICT
@@ -144,6 +144,8 @@ func TestSentences(t *testing.T) {
 		{shownDecision{What: "leased", Why: "again"}, "asked again, after its upstream had failed"},
 		{shownDecision{What: "verdict", Action: "relay", For: 0.5}, "served, after 500ms"},
 		{shownDecision{What: "verdict", Action: "next_key", Why: "unauthorized", Scope: "key"}, "refused: the provider does not accept it"},
+		{shownDecision{What: "verdict", Action: "next_key", Why: "rate_limited", Scope: "project", For: 1, Until: soon}, "refused: rate limited with its whole project, after 1s; rests until 03:14:15 (1m30s)"},
+		{shownDecision{What: "verdict", Action: "next_key", Why: "upstream_error", Scope: "upstream"}, "refused: its upstream is in trouble"},
 		{shownDecision{What: "verdict", Action: "resend", Why: "upstream_error", Until: soon}, "in trouble, to be asked again: its upstream is in trouble"},
 		{shownDecision{What: "verdict", Action: "stop", Why: "too_large"}, "failed for good: too_large"},
 		{shownDecision{What: "waited", Why: "room", For: 3.2}, "waited 3.2s for room under a key's limits"},

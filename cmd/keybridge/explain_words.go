@@ -73,16 +73,24 @@ func (d *shownDecision) home() string {
 
 func (d *shownDecision) verdict() string {
 	text := because(verdictWords(d.Action), orElse(skips[d.Why], d.Why))
+	if d.Action == "next_key" {
+		text += whom[d.Scope]
+	}
 	if d.For > 0 {
 		text += ", after " + brief(inSeconds(d.For))
 	}
-	if d.Action != "next_key" {
-		return text
+	if d.Action == "next_key" {
+		text += d.until("; rests until ")
 	}
-	if d.Scope != "" && d.Scope != "key" {
-		text += ", which is true of its " + printable(d.Scope)
-	}
-	return text + d.until(", so that it rests until ")
+	return text
+}
+
+// whom says for whom besides the key a refusal holds.
+//
+//nolint:gochecknoglobals // a constant table
+var whom = map[string]string{
+	"project": " with its whole project", "organization": " with its whole organization",
+	"egress": " with every key that is used from here",
 }
 
 func (d *shownDecision) until(words string) string {

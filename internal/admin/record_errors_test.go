@@ -68,8 +68,8 @@ func TestRecordIsNotThere(t *testing.T) {
 	if err := closed.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	slow := http.NewServeMux()
-	reader{func() (*store.Store, error) { return office(t).store, nil }, slog.New(slog.DiscardHandler), 0}.mount(slow)
+	slow, slowly := http.NewServeMux(), office(t).store
+	reader{func() (*store.Store, error) { return slowly, nil }, slog.New(slog.DiscardHandler), 0}.mount(slow)
 	for _, path := range []string{"/interceptions", "/interceptions/req_kb019", "/sessions", "/sessions/x", "/usage", "/export", "DELETE /callers/ann/records"} {
 		method := http.MethodGet
 		if rest, ok := strings.CutPrefix(path, "DELETE "); ok {
