@@ -78,13 +78,17 @@ func newExchange(g *Gateway, s *Snapshot, m route.Match, r *http.Request, w http
 	return x
 }
 
-// newID names an exchange. Ids sort by when they were made, to the millisecond.
+// newID names an exchange. Ids sort by when they were made, to the microsecond: one that
+// answers another came later, however fast it was.
 func newID(now time.Time) string {
 	var b [12]byte
 	rand.Read(b[6:])
+	micros := now.UnixMicro()
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
+	binary.BigEndian.PutUint64(ms[:], uint64(micros/1000))
 	copy(b[:6], ms[2:])
+	within := micros % 1000 // ten bits, the first of those that are chosen at random otherwise
+	b[6], b[7] = byte(within>>2), byte(within<<6)|b[7]&0x3f
 	return string(hex.AppendEncode(append(make([]byte, 0, 30), "req_kb"...), b[:]))
 }
 
