@@ -56,7 +56,8 @@ func (o *office) process() (cmd *exec.Cmd, base string) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if m := serves.FindStringSubmatch(lines.Text()); m != nil {
 			go func() {
-				for lines.Scan() { //nolint:revive // whatever else it says
+				for lines.Scan() {
+					continue // whatever else it says
 				}
 			}()
 			return cmd, m[1]
@@ -117,6 +118,7 @@ func (c *throng) keepAsking(t *testing.T, base string) {
 // that is killed loses what is younger than the flush interval at most, and no half of
 // anything is there.
 func TestRecordOutlivesItsProcess(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
