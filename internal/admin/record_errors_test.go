@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -114,6 +115,14 @@ func TestRecordIsGuarded(t *testing.T) {
 				t.Errorf("%s %s: %d %s", method, path, r.Code, r.Body)
 			}
 		}
+	}
+	r := httptest.NewRequest(http.MethodDelete, "http://127.0.0.1:8788/callers/ann/records", nil)
+	r.RemoteAddr = "127.0.0.1:5"
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, r)
+	if w.Code != http.StatusForbidden || a.get("/interceptions/"+a.list[0].ID).Code != http.StatusOK {
+		t.Errorf("another site's page may delete: %d %s", w.Code, w.Body)
 	}
 }
 
