@@ -8,7 +8,7 @@ LINT_VERSION := v2.15.0
 LINT := $(CURDIR)/.bin/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help run build demo test compat-node lint fuzz bench mutants soak storm rows needs-go needs-cc needs-node needs-postgres
+.PHONY: help run build demo test compat-node lint fuzz bench mutants soak storm chaos rows needs-go needs-cc needs-node needs-postgres
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -58,6 +58,9 @@ storm: needs-go ## twenty simulated days of trouble: the pool beside an oracle; 
 
 rows: needs-go ## a million interceptions in SQLite, and how long it takes to ask about them; writes docs/rows.md (ROWS=1000000)
 	@$(GO) test -count=1 -timeout 1h -run '^TestRows$$' ./internal/store/storetest -v -args -rows $(or $(ROWS),1000000) -rows.doc $(CURDIR)/docs/rows.md $(ARGS)
+
+chaos: needs-go needs-postgres ## 100 000 requests while all goes wrong, the record held against the providers' meter, about 6 minutes
+	$(GO) test -v -count=1 -timeout 1h -run '^TestChaos$$' ./test/chaos -args -exchanges 100000 -outage 60s $(ARGS)
 
 $(LINT):
 	GOBIN=$(dir $(LINT)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

@@ -115,7 +115,7 @@ func (a *account) read(t *testing.T, s *store.Store) {
 	t.Helper()
 	defer s.Close()
 	err := s.Export(t.Context(), store.Filter{}, func(w *store.Whole) error {
-		w.Decisions, w.Thoughts, w.Prompt = nil, nil, nil // they may be large
+		w.Decisions, w.Thoughts = nil, nil // they may be large
 		a.whole = append(a.whole, w)
 		return nil
 	})
@@ -159,8 +159,8 @@ func (f *figures) table(c *clients, late int64, took time.Duration) string {
 	for _, n := range f.compared {
 		compared += n
 	}
-	row("requests", "%d in %.0f s", len(c.notes), took.Seconds())
-	row("as clients saw them", "%d whole, %d refused, %d broken off, %d cancelled, %d found nobody", c.some[whole], c.some[refused], c.some[broken], c.some[cancelled], c.some[unreached])
+	row("requests", "%d in %.0f s", len(c.notes)-c.some[unreached], took.Seconds())
+	row("as clients saw them", "%d whole, %d refused, %d broken off, %d cancelled; %d times nobody was there", c.some[whole], c.some[refused], c.some[broken], c.some[cancelled], c.some[unreached])
 	row("in the record", "%d completed, %d failed, %d cancelled, %d lost, %d open", f.statuses[ledger.Completed], f.statuses[ledger.Failed],
 		f.statuses[ledger.Cancelled], f.statuses[ledger.Lost], f.statuses[ledger.Open])
 	row("answers compared", "%d whole, %d cut (%d with their beginning's usage), %d round trips, %d refusals", compared, f.cut, f.begun, f.trips, f.refused)

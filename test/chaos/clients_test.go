@@ -3,7 +3,6 @@ package chaos
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -42,7 +41,8 @@ type note struct {
 	ended    time.Time
 	outcome  outcome
 	status   int
-	answer   string // its id
+	answer   string // its id, as soon as the client has seen it
+	asked    string // the user's words, which no other conversation has
 	exchange string // what the gateway calls it, if it says so
 }
 
@@ -51,6 +51,7 @@ type request struct {
 	api      *api
 	provider string // the first part of the path; "" for the short form
 	model    string
+	asked    string
 	items    []string
 	previous string
 	stream   bool
@@ -79,11 +80,11 @@ type clients struct {
 	begin  time.Time
 	lasts  time.Duration // at least, to ask all
 
-	mu    sync.Mutex
-	taken int
-	trips int
-	notes []note
-	some  map[outcome]int
+	mu      sync.Mutex
+	taken   int
+	numbers int
+	notes   []note
+	some    map[outcome]int
 }
 
 func newClients(base string, many int, lasts time.Duration) *clients {
@@ -145,15 +146,16 @@ func (c *clients) random() *request {
 	if a.name != "messages" && one(3) {
 		r.provider = "/" + metered
 	}
-	words := "Say something about the number " + strconv.Itoa(rand.IntN(1000))
-	if one(4) {
-		words += " simulate:thinking"
+	number := c.number()
+	r.asked = "Say something about the number " + strconv.Itoa(number)
+	switch rand.IntN(4) {
+	case 0:
+		r.asked += " simulate:thinking"
+	case 1:
+		r.asked += pick([]string{" simulate:tool", " simulate:tools"})
+		r.tools, r.session = true, "trip-"+strconv.Itoa(number)
 	}
-	if one(4) {
-		words = pick([]string{"simulate:tool ", "simulate:tools "}) + strings.TrimSuffix(words, " simulate:thinking")
-		r.tools, r.session = true, c.trip()
-	}
-	r.items = []string{a.prompt(words)}
+	r.items = []string{a.prompt(r.asked)}
 	switch rand.IntN(30) {
 	case 0:
 		r.patience = time.Duration(1 + rand.IntN(int(5*time.Millisecond)))
@@ -163,12 +165,12 @@ func (c *clients) random() *request {
 	return r
 }
 
-// trip names a conversation.
-func (c *clients) trip() string {
+// number is another one each time.
+func (c *clients) number() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.trips++
-	return fmt.Sprintf("trip-%d", c.trips)
+	c.numbers++
+	return c.numbers
 }
 
 // answering is the request that brings the results of what the model called.
@@ -187,7 +189,7 @@ func (r *request) answering(s said) *request {
 // client has the whole answer.
 func (c *clients) ask(ctx context.Context, r *request) (s said, ok bool) {
 	for {
-		n := note{caller: callers[r.caller].name, session: r.session, stream: r.stream, byok: r.byok, after: r.after, kind: r.kind()}
+		n := note{caller: callers[r.caller].name, session: r.session, stream: r.stream, byok: r.byok, after: r.after, asked: r.asked, kind: r.kind()}
 		n.began = time.Now()
 		s = c.send(ctx, r, &n)
 		n.ended = time.Now()
@@ -236,7 +238,9 @@ func (c *clients) send(ctx context.Context, r *request, n *note) (s said) {
 		}
 	}
 	_, err = io.Copy(&body, resp.Body)
-	switch s = r.api.understand(r.stream && n.status == http.StatusOK, body.String()); {
+	s = r.api.understand(r.stream && n.status == http.StatusOK, body.String())
+	n.answer = s.id
+	switch {
 	case err != nil && !errors.Is(err, io.EOF):
 		n.outcome = gone(ctx, err)
 	case n.status != http.StatusOK:
@@ -244,7 +248,7 @@ func (c *clients) send(ctx context.Context, r *request, n *note) (s said) {
 	case s.failed || !s.ended:
 		n.outcome = broken
 	default:
-		n.outcome, n.answer = whole, s.id
+		n.outcome = whole
 	}
 	return s
 }

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ type figures struct {
 	cut      int            // answers that the record has in part
 	begun    int            // of them with what they said at their start
 	trips    int            // second halves of round trips
-	refused  int            // the gateway's own errors, all in the record
+	refused  int            // errors instead of answers, all in the record
 	young    int            // answers that a kill took
 	youth    time.Duration  // of the oldest of them, at the kill
 	metered  simulator.Usage
@@ -63,11 +64,12 @@ type comparison struct {
 	answer map[string]simulator.Served
 	turns  map[string]entry
 	ids    map[string]*store.Whole
+	asked  map[string]bool // the users' words that are recorded
 }
 
 // compare holds the record against what clients had and what the provider has served.
 func compare(a account) (figures, []string) {
-	c := &comparison{account: a, answer: map[string]simulator.Served{}, turns: map[string]entry{}, ids: map[string]*store.Whole{}}
+	c := &comparison{account: a, answer: map[string]simulator.Served{}, turns: map[string]entry{}, ids: map[string]*store.Whole{}, asked: map[string]bool{}}
 	c.statuses, c.compared = map[ledger.Status]int{}, map[string]int{}
 	for _, s := range a.served {
 		c.answer[s.ID] = s
@@ -100,6 +102,9 @@ func (c *comparison) interception(w *store.Whole) {
 		c.says("%s is recorded twice", w.ID)
 	}
 	c.ids[w.ID] = w
+	if w.Prompt != nil {
+		c.asked[w.Prompt.Text] = true
+	}
 	var sum llm.Usage
 	for i := range w.Turns {
 		t := &w.Turns[i]
@@ -165,28 +170,25 @@ func (c *comparison) turn(w *store.Whole, t *store.Turn) {
 
 // note looks for what a client had.
 func (c *comparison) note(n *note) {
-	switch n.outcome {
-	case refused:
-		if n.exchange == "" {
-			return // in the provider's own words
-		}
-		w := c.ids[n.exchange]
-		switch {
-		case w == nil || w.Status == ledger.Lost || w.Status == ledger.Open:
-			c.missing(n, "the refusal "+n.exchange)
-		case w.Status != ledger.Failed || w.HTTPStatus != n.status:
-			c.says("%s: a client was refused with %d, recorded is %s with %d", w.ID, n.status, w.Status, w.HTTPStatus)
-		default:
-			c.refused++
-		}
-	case whole:
-		e, ok := c.turns[n.answer]
-		if !ok {
-			c.missing(n, "the answer "+n.answer)
-			return
-		}
+	if n.status == 0 {
+		return // nothing came back: it may not even have been heard
+	}
+	if e, ok := c.turns[n.answer]; ok && n.outcome == whole {
 		c.has(n, e)
-	case broken, cancelled, unreached:
+		return
+	}
+	w := c.ids[n.exchange]
+	switch {
+	case n.outcome == whole, n.outcome != refused && n.answer != "" && c.turns[n.answer].w == nil:
+		c.missing(n, "the answer "+n.answer)
+	case n.exchange != "" && (w == nil || w.Status == ledger.Open || w.Status == ledger.Lost):
+		c.missing(n, "the refusal "+n.exchange)
+	case n.exchange != "" && (w.Status != ledger.Failed || w.HTTPStatus != n.status):
+		c.says("%s: a client was refused with %d, recorded is %s with %d", w.ID, n.status, w.Status, w.HTTPStatus)
+	case n.after == "" && !c.asked[n.asked]:
+		c.missing(n, fmt.Sprintf("an answer with status %d", n.status))
+	case n.outcome == refused:
+		c.refused++
 	}
 }
 
@@ -206,7 +208,7 @@ func (c *comparison) missing(n *note, what string) {
 			break
 		}
 	}
-	c.says("a client had %s of %s whole at %s, and it is not recorded; %s", what, n.kind, n.ended.Format(clock), next)
+	c.says("a client had %s (%s, %s, of %q) at %s, and it is not recorded; %s", what, n.outcome, n.kind, n.asked, n.ended.Format(clock), next)
 }
 
 const clock = "15:04:05.000"
@@ -246,33 +248,32 @@ func (c *comparison) unfinished() {
 	if c.open > 0 && !c.unsettled {
 		c.says("%d rows are left open", c.open)
 	}
-	taken := make([]int, len(c.kills))
+	taken := make([][]time.Time, len(c.kills)) // when they had begun
 	for _, w := range c.whole {
 		if w.Status != ledger.Lost && w.Status != ledger.Open {
 			continue
 		}
-		at := -1
-		for i, k := range c.kills {
-			if w.Started.Before(k) {
-				at = i
-				break
-			}
-		}
+		at := slices.IndexFunc(c.kills, w.Started.Before)
 		if at < 0 {
 			c.says("%s is %s, begun at %s, and there was no kill after that", w.ID, w.Status, w.Started.Format(clock))
 			continue
 		}
-		taken[at]++
+		taken[at] = append(taken[at], w.Started)
 	}
 	for i, k := range c.kills {
-		served := 0
+		var served []time.Time
 		for j := range c.notes {
 			if n := &c.notes[j]; n.outcome != unreached && n.began.Before(k) && n.ended.After(k.Add(-window)) {
-				served++
+				served = append(served, n.began)
 			}
 		}
-		if taken[i] > served {
-			c.says("%d are lost of the %d that were being served at the kill at %s", taken[i], served, k.Format(clock))
+		slices.SortFunc(served, time.Time.Compare)
+		slices.SortFunc(taken[i], time.Time.Compare)
+		for j, began := range taken[i] {
+			if j >= len(served) || began.Before(served[j].Truncate(time.Microsecond)) {
+				c.says("%d are lost, the %d. begun at %s; at the kill at %s %d were being served", len(taken[i]), j+1, began.Format(clock), k.Format(clock), len(served))
+				break
+			}
 		}
 	}
 }

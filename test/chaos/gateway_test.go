@@ -104,7 +104,7 @@ func (g *gateway) start(t *testing.T) {
 	}
 	g.process = exec.Command(g.binary, "serve", "--config", g.file)
 	g.process.Dir, g.process.Env = g.dir, []string{"HOME=" + g.dir}
-	g.process.Stdout, g.process.Stderr = g.log, g.log
+	g.process.Stderr = g.log
 	if err := g.process.Start(); err != nil {
 		t.Fatal(err)
 	}

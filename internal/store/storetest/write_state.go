@@ -152,6 +152,12 @@ func writeLost(t *testing.T, b Base) {
 		t.Errorf("lost %d, %v", lost, err)
 	}
 	b.same(t, want)
+
+	write(t, s, nil, list(second, made(2*time.Second)))
+	used, err := s.Usage(t.Context(), store.Filter{}, []store.Dimension{store.ByStatus}, store.Altogether)
+	if err != nil || len(used) != 1 || used[0].By[0] != string(ledger.Completed) || used[0].Requests != 5 {
+		t.Errorf("once none is lost any more, the sums are %+v, %v", used, err)
+	}
 }
 
 // writeHalf breaks a write off in its middle, and takes it up again.
