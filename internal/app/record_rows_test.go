@@ -24,6 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "write testdata/rows anew; read the di
 // What an answer of a provider comes to in the record, to the row: each recorded answer
 // of the dialects goes through a whole gateway.
 func TestRows(t *testing.T) {
+	t.Parallel()
 	requests := map[string]struct{ path, body string }{
 		"chat":      {"/v1/chat/completions", `{"model":"gpt-5","stream":%v,"messages":[{"role":"user","content":"Which weather?"}]}`},
 		"responses": {"/v1/responses", `{"model":"gpt-5","stream":%v,"input":"Which weather?"}`},
@@ -77,7 +78,8 @@ func compareRows(t *testing.T, database, want string) {
 	}
 	defer s.Close()
 	var got []*store.Whole
-	if err := s.Export(context.Background(), store.Filter{}, func(w *store.Whole) error { got = append(got, w); return nil }); err != nil {
+	err = s.Export(context.Background(), store.Filter{}, func(w *store.Whole) error { got = append(got, w); return nil })
+	if err != nil {
 		t.Fatal(err)
 	}
 	if len(got) != 1 {
@@ -90,7 +92,7 @@ func compareRows(t *testing.T, database, want string) {
 	}
 	text = append(text, '\n')
 	if *rewrite {
-		if err := os.WriteFile(want, text, 0o600); err != nil {
+		if err = os.WriteFile(want, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
