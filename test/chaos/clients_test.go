@@ -41,7 +41,7 @@ type note struct {
 	ended    time.Time
 	outcome  outcome
 	status   int
-	answer   string // its id, as soon as the client has seen it
+	answer   string // its id, as soon as the client has seen anything of it
 	asked    string // the user's words, which no other conversation has
 	exchange string // what the gateway calls it, if it says so
 }
@@ -239,7 +239,9 @@ func (c *clients) send(ctx context.Context, r *request, n *note) (s said) {
 	}
 	_, err = io.Copy(&body, resp.Body)
 	s = r.api.understand(r.stream && n.status == http.StatusOK, body.String())
-	n.answer = s.id
+	if s.spoke { // else it may have been shown instead of an answer, when all keys had failed
+		n.answer = s.id
+	}
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
 		n.outcome = gone(ctx, err)
@@ -248,7 +250,7 @@ func (c *clients) send(ctx context.Context, r *request, n *note) (s said) {
 	case s.failed || !s.ended:
 		n.outcome = broken
 	default:
-		n.outcome = whole
+		n.outcome, n.answer = whole, s.id
 	}
 	return s
 }

@@ -25,6 +25,7 @@ type api struct {
 type said struct {
 	id     string
 	calls  []string // the ids
+	spoke  bool     // something of what the model says has come
 	ended  bool
 	failed bool
 }
@@ -132,6 +133,7 @@ func readChat(s *said, v gjson.Result) {
 	s.name(v.Get("id"))
 	s.failed = s.failed || v.Get("error").Exists()
 	choice := v.Get("choices.0")
+	s.spoke = s.spoke || choice.Get("delta.content").String() != "" || choice.Get("delta.tool_calls").Exists()
 	for _, c := range append(choice.Get("message.tool_calls").Array(), choice.Get("delta.tool_calls").Array()...) {
 		s.call(c.Get("id"))
 	}
@@ -144,6 +146,7 @@ func readResponses(s *said, v gjson.Result) {
 		answer = v.Get("response")
 	}
 	s.name(answer.Get("id"))
+	s.spoke = s.spoke || strings.HasSuffix(kind, ".delta")
 	s.failed = s.failed || kind == "error" || answer.Get("status").String() == "failed"
 	if status := answer.Get("status").String(); status == "completed" || status == "incomplete" {
 		s.ended = true
@@ -156,6 +159,7 @@ func readResponses(s *said, v gjson.Result) {
 func readMessages(s *said, v gjson.Result) {
 	kind := v.Get("type").String()
 	s.failed = s.failed || kind == "error"
+	s.spoke = s.spoke || kind == "content_block_delta"
 	s.ended = s.ended || kind == "message_stop" || kind == "message"
 	switch kind {
 	case "message_start":
