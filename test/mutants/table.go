@@ -5,7 +5,7 @@ import "slices"
 // all lists the mutants. A fault that is worth fearing belongs here, with the test
 // that would notice it.
 func all() []mutant {
-	return slices.Concat(poolMutants, sessionMutants, limitMutants, lineMutants, loopMutants, verdictMutants, byteMutants, doorMutants, upstreamMutants, gatewayMutants, recordMutants)
+	return slices.Concat(poolMutants, sessionMutants, limitMutants, lineMutants, loopMutants, verdictMutants, byteMutants, doorMutants, upstreamMutants, gatewayMutants, recordMutants, storeMutants, archiveMutants)
 }
 
 // What a provider's answers mean.

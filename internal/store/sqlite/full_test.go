@@ -19,11 +19,11 @@ func TestFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Open = func(ctx context.Context) (*store.Database, error) {
-		db, err := f.open(ctx)
-		if err == nil {
-			_, err = db.Write.ExecContext(ctx, "PRAGMA max_page_count = 80")
+		db, failed := f.open(ctx)
+		if failed == nil {
+			_, failed = db.Write.ExecContext(ctx, "PRAGMA max_page_count = 80")
 		}
-		return db, err
+		return db, failed
 	}
 	e.Shred = "PRAGMA max_page_count = 1000000" // the one way to the connection that writes
 	s, err := store.Open(t.Context(), e, store.Options{})

@@ -146,6 +146,31 @@ func TestOneGatewayAtATime(t *testing.T) {
 	expectCount(t, mustOpen(t, path), 3)
 }
 
+// TestBegunElsewhere writes from the spool of a process that was killed: it will not end
+// what it has begun.
+func TestBegunElsewhere(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "record.db"))
+	begun := some(3)
+	begun[0].Instance, begun[1].Instance = "another", "a"
+	if err := s.Write(t.Context(), begun, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int64{1, 0} {
+		if lost, err := s.Beat(t.Context()); lost != want || err != nil {
+			t.Errorf("%d are lost, %v, want %d", lost, err, want)
+		}
+	}
+	if err := s.Write(t.Context(), nil, begun[:1]); err != nil { // its end was in the spool too
+		t.Fatal(err)
+	}
+	if n, err := s.Count(t.Context(), store.Filter{Status: ledger.Open}); n != 2 || err != nil {
+		t.Errorf("%d are open, %v", n, err)
+	}
+	if n, err := s.Count(t.Context(), store.Filter{Status: ledger.Lost}); n != 0 || err != nil {
+		t.Errorf("%d are lost, %v", n, err)
+	}
+}
+
 func TestStrangeNames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b?mode=memory&x=%41#ü.db")
 	s := mustOpen(t, path)
@@ -310,19 +335,19 @@ func TestLockedByHand(t *testing.T) {
 func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "record.db")
 	written := int64(0)
-	for range 4 {
+	round := func() {
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledChild$")
 		child.Env = append(os.Environ(), "KEYBRIDGE_TEST_FILE="+path)
 		out, err := child.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := child.Start(); err != nil {
+		if err = child.Start(); err != nil {
 			t.Fatal(err)
 		}
 		told := make([]byte, 1)
 		for range 20 {
-			if _, err := out.Read(told); err != nil {
+			if _, err = out.Read(told); err != nil {
 				t.Fatal(err)
 			}
 			written += batchOfChild
@@ -334,6 +359,9 @@ func TestKilled(t *testing.T) {
 		}
 		written += int64(len(rest)) * batchOfChild
 		_ = child.Wait()
+	}
+	for range 4 {
+		round()
 	}
 	s := mustOpen(t, path)
 	n, err := s.Count(t.Context(), store.Filter{Status: ledger.Completed})

@@ -1,0 +1,115 @@
+package main
+
+// What a store writes and deletes.
+//
+//nolint:gochecknoglobals // a constant table
+var storeMutants = []mutant{
+	{
+		"what is written twice is counted twice", "internal/store/write.go",
+		"if err == nil && changed != count {",
+		"if err == nil && changed > count {",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a beginning replaces an end", "internal/store/tables.go",
+		`began:   batch{table: &table{"interceptions", interceptions, " ON CONFLICT (id) DO NOTHING"}},`,
+		`began:   batch{table: &table{"interceptions", interceptions, overwrite}},`,
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"what was lost is counted beside what it became", "internal/store/write.go",
+		"total.requests--",
+		"total.requests -= 0",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"what a failed transaction has learned is kept", "internal/store/write.go",
+		"w.kinds.known.rollback()",
+		"w.kinds.known.commit()",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"two of one millisecond are one", "internal/store/write.go",
+		"if nonce == n.nonce {",
+		"if nonce == n.nonce || nonce > 0 {",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"the hour is that of the end", "internal/store/write.go",
+		"micros(e.Start) / hour * hour",
+		"micros(e.End) / hour * hour",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"anybody's call makes a thread", "internal/store/threads.go",
+		"_, _ = h.WriteString(caller) // it never fails",
+		"_ = caller",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a conversation ends with the process", "internal/store/threads.go",
+		"missing = w.elsewhere(entries, missing, keys)",
+		"missing = missing[:0]",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a tool that failed is not noted", "internal/store/threads.go",
+		"if !a.Failed {",
+		"if a.Failed {",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a number that cannot be true is summed", "internal/store/rows.go",
+		"{ return min(max(v, 0), most) }",
+		"{ return max(v, 0, -most) }",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"retention leaves what belongs to an interception", "internal/store/prune.go",
+		"if table == \"interceptions\" {\n\t\t\tif err",
+		"if table == \"\" {\n\t\t\tif err",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a caller's sessions stay", "internal/store/prune.go",
+		`"sessions WHERE caller = ?"`,
+		`"sessions WHERE caller = ? AND 1 = 0"`,
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a writer does not hear of what was deleted", "internal/store/prune.go",
+		"SET epoch = epoch + 1",
+		"SET epoch = epoch",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"who could not look calls the others silent", "internal/store/instances.go",
+		"if now.Sub(w.beaten) > unseen/2 {",
+		"if now.Sub(w.beaten) > 1000*unseen {",
+		"internal/store/sqlite TestSilence",
+	},
+	{
+		"two gateways write to one file", "internal/store/sqlite/lock_unix.go",
+		"syscall.LOCK_EX|syscall.LOCK_NB",
+		"syscall.LOCK_SH|syscall.LOCK_NB",
+		"internal/store/sqlite TestOneGatewayAtATime",
+	},
+	{
+		"a file that is gone is written on", "internal/store/sqlite/sqlite.go",
+		"Gone: f.gone, Check: func() error { return f.same(about) }}, nil",
+		"Gone: f.gone}, nil",
+		"internal/store/sqlite TestFileGone",
+	},
+	{
+		"a damaged file is opened again and again", "internal/store/sqlite/sqlite.go",
+		"if damaged(err) {",
+		"if damaged(err) && f.suspect {",
+		"internal/store/sqlite TestDamageIsSetAside",
+	},
+	{
+		"everybody may read the record", "internal/store/sqlite/sqlite.go",
+		"os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)",
+		"os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)",
+		"internal/store/sqlite TestOnlyTheOwnerMayReadIt",
+	},
+}
