@@ -24,7 +24,7 @@ import (
 var migrations embed.FS
 
 const (
-	busyFor     = 5 * time.Second // for somebody who works on the file by hand
+	busyFor     = 3 * time.Second // for somebody who works on the file by hand; the recorder gives a write more, to hear why it failed
 	mostReaders = 4
 	readerCache = 8 << 10 // KiB
 

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"bytes"
 	"database/sql"
 	"encoding/binary"
@@ -320,7 +321,9 @@ func TestLockedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := some(1)
-	expectError(t, s.Write(t.Context(), nil, list), store.Locked, path, "another process keeps the file locked: end its transaction")
+	recorders, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	expectError(t, s.Write(recorders, nil, list), store.Locked, path, "another process keeps the file locked: end its transaction")
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
