@@ -164,13 +164,13 @@ func TestStopWithAStoreThatIsHeldUp(t *testing.T) {
 func TestStopRecordsWhatItCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		r := newRig(t, simulator.OpenAI, 1, "data_dir: "+dir)
+		r := newRig(t, simulator.OpenAI, 1, "data_dir: "+dir+"\nrecord: {flush: 10s}") // later than the end comes
 		if err := r.sim.Arm(simulator.Fault{Name: "stall_body"}); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan answer, 1)
 		go func() { done <- r.ask(t, http.MethodPost, "/v1/chat/completions", fmt.Sprintf(chatBody, asStream)) }()
-		time.Sleep(time.Second)
+		time.Sleep(11 * time.Second)
 		open := rows(t, filepath.Join(dir, "keybridge.db"), "SELECT status, attempts FROM interceptions_view")
 		if diff := cmp.Diff([]string{"open 0"}, open); diff != "" {
 			t.Errorf("rows before its end (-want +got):\n%s", diff)
@@ -189,7 +189,7 @@ func TestRecordIsKeptForItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "keybridge.db")
-		r := newRig(t, simulator.OpenAI, 1, "data_dir: "+dir+"\nrecord: {prompts: true, keep: {records: 9h, prompts: 2h}}")
+		r := newRig(t, simulator.OpenAI, 1, "data_dir: "+dir+"\nrecord: {prompts: true, keep: {records: 30h, prompts: 2h}}")
 		r.say(t)
 		step := func(wait time.Duration, want string) {
 			t.Helper()
@@ -206,7 +206,7 @@ func TestRecordIsKeptForItsTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(r.path, []byte(strings.Replace(string(text), "records: 9h", "records: 4h", 1)), 0o600); err != nil {
+		if err := os.WriteFile(r.path, []byte(strings.Replace(string(text), "records: 30h", "records: 4h", 1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.Reload(); err != nil {
