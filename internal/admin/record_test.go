@@ -293,6 +293,27 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// A name that only one caller has needs no caller, and metadata that is none hides nothing else.
+func TestSessionOfOne(t *testing.T) {
+	a := newArchive(t, asked(0, "ann", "only", func(e *ledger.Exchange) { e.Principal.Metadata = "{" }))
+	var session struct {
+		Caller  string
+		Threads []struct{ ID string }
+	}
+	a.into("/sessions/only", &session)
+	if session.Caller != "ann" || len(session.Threads) != 1 || session.Threads[0].ID != a.list[0].ID {
+		t.Errorf("%+v", session)
+	}
+	var one struct {
+		Caller   string
+		Metadata any
+	}
+	a.into("/interceptions/"+a.list[0].ID, &one)
+	if one.Caller != "ann" || one.Metadata != nil {
+		t.Errorf("%+v", one)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	a := office(t)
 	row := func(by string, requests, input, output, reasoning, read, written, long int, cost string, picos, unpriced, searches int) string {
