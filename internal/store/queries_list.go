@@ -75,7 +75,8 @@ func (n *Interception) scan(rows *sql.Rows) (key int64, err error) {
 	return key, err
 }
 
-const (
+//nolint:gochecknoglobals // tests have fewer rows
+var (
 	// stretch is how many interceptions are looked at, at a time, for those that a filter
 	// wants.
 	stretch = 4000
@@ -252,7 +253,7 @@ func (w *walk) pick(limit int, row func(*sql.Rows) error) error {
 func (w *walk) leap() (more bool, err error) {
 	from, c := w.from()
 	left, err := w.v.number("SELECT COUNT(*) FROM (SELECT i.id FROM "+from+c.sql()+" LIMIT "+strconv.Itoa(few+1)+") a", c.args...)
-	if err != nil || left <= few {
+	if err != nil || left <= int64(few) {
 		w.direct = true
 		return left > 0, err
 	}

@@ -121,9 +121,6 @@ func (s *Store) Session(ctx context.Context, caller, name string) (*Session, err
 	return found, err
 }
 
-// rare are so many interceptions that it is best to go from them to their sessions.
-const rare = 2000
-
 // sessions are the conditions of a filter on sessions s.
 func (v *view) sessions(f *Filter) (*conditions, error) {
 	c := &conditions{}
@@ -151,11 +148,11 @@ func (v *view) sessions(f *Filter) (*conditions, error) {
 		return c, nil
 	}
 	such := "i.kind IN (SELECT k.id FROM interception_kinds k" + kinds.sql() + ")"
-	n, err := v.number("SELECT COUNT(*) FROM (SELECT i.id FROM interceptions i WHERE "+such+" LIMIT "+strconv.Itoa(rare+1)+") a", kinds.args...)
+	n, err := v.number("SELECT COUNT(*) FROM (SELECT i.id FROM interceptions i WHERE "+such+" LIMIT "+strconv.Itoa(few/10+1)+") a", kinds.args...)
 	switch {
 	case err != nil:
 		return nil, err
-	case n <= rare:
+	case n <= int64(few/10): // from them it is not far to their sessions
 		c.and("s.id IN (SELECT i.session FROM interceptions i WHERE "+such+")", kinds.args...)
 	default: // there are so many that a session soon shows one
 		c.and("EXISTS (SELECT 1 FROM interceptions i WHERE i.session = s.id AND i.session <> 0 AND "+such+")", kinds.args...)

@@ -278,11 +278,11 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	server.Start(t)
-	if err := write(20, 40); err != nil {
-		t.Errorf("when it is up: %v", err)
-	}
 	if _, err := s.Interception(t.Context(), list[0].ID); err != nil {
 		t.Errorf("a reader, when it is up: %v", err)
+	}
+	if err := write(20, 40); err != nil {
+		t.Errorf("when it is up: %v", err)
 	}
 	// A restart between two writes goes unnoticed.
 	server.Stop(t)

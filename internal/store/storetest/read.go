@@ -24,7 +24,7 @@ func Read(t *testing.T, open func(t *testing.T) *store.Store) {
 	t.Run("open", func(t *testing.T) { readOpen(t, open(t)) })
 	t.Run("traffic", func(t *testing.T) {
 		s := open(t)
-		m := fill(t, s, 9000)
+		m := fill(t, s, 1500)
 		t.Run("pages", func(t *testing.T) { readPages(t, s, m) })
 		t.Run("export", func(t *testing.T) { readExport(t, s, m) })
 		t.Run("sessions", func(t *testing.T) { readSessions(t, s, m) })
@@ -59,7 +59,7 @@ func readPages(t *testing.T, s *store.Store, m *model) {
 		t.Run(name, func(t *testing.T) {
 			want := m.chosen(&f)
 			slices.Reverse(want)
-			limit := 700
+			limit := 250
 			if len(want) < 100 {
 				limit = 7
 			}

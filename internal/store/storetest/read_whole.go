@@ -106,6 +106,19 @@ func readWhole(t *testing.T, s *store.Store) {
 	if d := gocmp.Diff(month, narrow); d != "" || err != nil {
 		t.Errorf("an hour cut in two: %v (-whole +cut):\n%s", err, d)
 	}
+
+	// Another one follows soon, in the next hour, and month.
+	next := everything()
+	next.Start = monthsEnd.Add(10 * time.Second)
+	next.ID = fmt.Sprintf("req_kb%012xabcdef012345", next.Start.UnixMilli())
+	write(t, s, nil, []*ledger.Exchange{next})
+	both, err := s.Usage(t.Context(), store.Filter{From: monthsEnd}, nil, store.Altogether)
+	if err != nil || len(both) != 1 || both[0].Searches != 6 || both[0].Requests != 2 {
+		t.Errorf("of a part of an hour and a whole one: %+v, %v", both, err)
+	}
+	if session, wrong := s.Session(t.Context(), "alice", "s"); wrong != nil || !session.Last.Equal(next.Start) {
+		t.Errorf("%+v, %v", session, wrong)
+	}
 }
 
 // readOpen reads what has begun and not ended: it is there, and nothing was used yet.
