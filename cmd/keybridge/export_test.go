@@ -118,6 +118,7 @@ func TestStreamSilence(t *testing.T) {
 	silent := exporter(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	read := func(address string) (string, error) {
 		o := operator{address: address, token: "secret", client: newOperator(config.AdminSide{}, tokenFlag).client}
+		o.client.Timeout = patience
 		s, err := o.stream(t.Context(), "/export", patience)
 		if err != nil {
 			return "", err
