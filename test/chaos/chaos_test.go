@@ -140,7 +140,8 @@ func (f *figures) lacks(late int64) (what []string) {
 	m := f.metered
 	for name, n := range map[string]int64{
 		"answers that were cut": int64(f.cut), "answers that say at their start what they used": int64(f.begun), "round trips": int64(f.trips),
-		"refusals": int64(f.refused), "rows that came late": late, "reading caches": m.CacheRead, "writing caches": m.CacheWrite, "reasoning": m.Reasoning,
+		"callers' own keys": int64(f.own),
+		"refusals":          int64(f.refused), "rows that came late": late, "reading caches": m.CacheRead, "writing caches": m.CacheWrite, "reasoning": m.Reasoning,
 		"requests that failed": int64(f.statuses[ledger.Failed]), "clients that went away": int64(f.statuses[ledger.Cancelled]),
 	} {
 		if n == 0 {

@@ -43,6 +43,7 @@ type figures struct {
 	cut      int            // answers that the record has in part
 	begun    int            // of them with what they said at their start
 	trips    int            // second halves of round trips
+	own      int            // answers with callers' own keys
 	refused  int            // errors instead of answers, all in the record
 	young    int            // answers that a kill took
 	youth    time.Duration  // of the oldest of them, at the kill
@@ -224,6 +225,9 @@ func (c *comparison) has(n *note, e entry) {
 			w.ID, w.Caller, w.Session, w.Stream, w.Credential, n.caller, n.session, n.stream, n.byok)
 	default:
 		c.compared[n.kind]++
+		if n.byok {
+			c.own++
+		}
 	}
 	if n.after == "" {
 		if w.Parent != "" {

@@ -125,7 +125,7 @@ func (a *account) find(id string) *store.Whole {
 
 // The comparison that makes the chaos worth while finds what it is for.
 func TestCompareFindsFaults(t *testing.T) {
-	if f, found := compare(honest()); len(found) > 0 || f.young != 1 || f.trips != 1 || f.cut != 1 || f.begun != 1 || f.refused != 2 || f.metered != f.recorded {
+	if f, found := compare(honest()); len(found) > 0 || f.young != 1 || f.trips != 1 || f.own != 1 || f.cut != 1 || f.begun != 1 || f.refused != 2 || f.metered != f.recorded {
 		t.Fatalf("of what is well it says %q, and counts %+v", found, f)
 	}
 	turn := func(w *store.Whole) *store.Turn { return &w.Turns[0] }
