@@ -161,7 +161,8 @@ func (s *Store) reopen(ctx context.Context) error {
 }
 
 func (s *Store) within(ctx context.Context, read func(*view) error) error {
-	tx, err := s.read.Load().BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	// What one answer is read from by several statements belongs to one moment.
+	tx, err := s.read.Load().BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 	if err != nil {
 		return err
 	}

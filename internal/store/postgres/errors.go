@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -98,8 +101,15 @@ func broken(err error) bool {
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return strings.HasPrefix(answer.Code, "57P") || strings.HasPrefix(answer.Code, "08")
 	}
-	_, is := errors.AsType[*brokenError](err)
-	return is || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+	if _, network := errors.AsType[*net.OpError](err); network {
+		return true
+	}
+	return slices.ContainsFunc(ended(), func(e error) bool { return errors.Is(err, e) })
+}
+
+// ended are the errors, besides the network's own, of a connection that is no more.
+func ended() []error {
+	return []error{io.ErrUnexpectedEOF, pgconn.ErrConnClosed, driver.ErrBadConn, sql.ErrConnDone}
 }
 
 // again reports whether the same transaction may succeed at once: it has lost against

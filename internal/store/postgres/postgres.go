@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
 	"keybridge/internal/store"
@@ -67,7 +68,10 @@ func Open(ctx context.Context, address string, o store.Options) (*store.Store, e
 }
 
 func open(ctx context.Context, config *pgx.ConnConfig) (*store.Database, error) {
-	write, read := sql.OpenDB(connector{config}), sql.OpenDB(connector{config})
+	// A reader's connection is tried before it is used: what ends one between two readers
+	// is then none of the second's business, since BEGIN is not sent again.
+	tried := stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return true })
+	write, read := stdlib.OpenDB(*config), stdlib.OpenDB(*config, tried)
 	write.SetMaxOpenConns(1)
 	read.SetMaxOpenConns(mostReaders)
 	read.SetMaxIdleConns(idleReaders)
