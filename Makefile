@@ -59,8 +59,8 @@ storm: needs-go ## twenty simulated days of trouble: the pool beside an oracle; 
 rows: needs-go ## a million interceptions in SQLite, and how long it takes to ask about them; writes docs/rows.md (ROWS=1000000)
 	@$(GO) test -count=1 -timeout 1h -run '^TestRows$$' ./internal/store/storetest -v -args -rows $(or $(ROWS),1000000) -rows.doc $(CURDIR)/docs/rows.md $(ARGS)
 
-chaos: needs-go needs-postgres ## 100 000 requests while all goes wrong, the record held against the providers' meter, about 6 minutes
-	$(GO) test -v -count=1 -timeout 1h -run '^TestChaos$$' ./test/chaos -args -exchanges 100000 -outage 60s $(ARGS)
+chaos: needs-go needs-postgres ## 100 000 requests while all goes wrong, the record held against the providers' meter, about 7 minutes
+	$(GO) test -v -count=1 -timeout 1h -run '^TestChaos$$' ./test/chaos -args -exchanges 100000 -outage 60s -margin 100ms $(ARGS)
 
 $(LINT):
 	GOBIN=$(dir $(LINT)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

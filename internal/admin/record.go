@@ -150,7 +150,7 @@ func (a reader) interception(w http.ResponseWriter, r *http.Request, _ *question
 
 func missing(id string) error {
 	return &refusal{status: http.StatusNotFound, text: fmt.Sprintf(
-		"no interception is recorded whose id begins with %q: it is the id in the gateway's log, and X-Request-Id in what the gateway itself refuses (answers of providers have the provider's); "+
+		"no interception is recorded whose id begins with %q: it is the id in the gateway's log, in X-Keybridge-Id with attempts_header, and X-Request-Id in what the gateway itself refuses (answers of providers have the provider's); "+
 			"what has just ended is written within moments, what is older than record.keep is deleted, and what no dialect reads (files, batches, token counts) is not recorded", id)}
 }
 

@@ -69,7 +69,7 @@ func (x *exchange) attempt(ctx context.Context, l *keypool.Lease) (verdict.Verdi
 	sent := time.Now()
 	x.follow(l)
 	if x.s.AttemptsHeader {
-		x.out.count(len(x.record.Attempts) + 1)
+		x.out.count(len(x.record.Attempts)+1, x.record.ID)
 	}
 	status, v, err := x.send(ctx, l)
 	done := time.Now()

@@ -74,6 +74,9 @@ func TestDecisionsAndAttemptsHeader(t *testing.T) {
 			if got.Status != tt.status || got.Header.Get("X-Keybridge-Attempts") != tt.attempts {
 				t.Errorf("status %d, X-Keybridge-Attempts %q, want %d and %q", got.Status, got.Header.Get("X-Keybridge-Attempts"), tt.status, tt.attempts)
 			}
+			if id := got.Header.Get("X-Keybridge-Id"); tt.attempts == "" && id != "" || tt.attempts != "" && id != e.ID {
+				t.Errorf("X-Keybridge-Id %q, the exchange is %s", id, e.ID)
+			}
 			diff(t, "decisions", tt.decisions, decided(e))
 			if e.Eventful != tt.eventful {
 				t.Errorf("eventful: %t", e.Eventful)

@@ -36,7 +36,7 @@ type Snapshot struct {
 	Prices Prices
 	// Keep is what the record keeps of requests.
 	Keep dialect.Keep
-	// AttemptsHeader tells clients how often their request was sent upstream.
+	// AttemptsHeader tells clients how often their request was sent upstream, and its id.
 	AttemptsHeader bool
 	// Dialects by API; Opaque ones by the family whose errors they use are derived.
 	Chat, Responses, Messages dialect.Dialect

@@ -57,7 +57,8 @@ type out struct {
 
 	held      []byte // whole events
 	heldSince time.Time
-	attempts  int // for the header; 0: not told
+	attempts  int    // for the header; 0: not told
+	id        string // beside it
 	first     time.Time
 	lastWrite time.Time
 
@@ -228,16 +229,17 @@ func (o *out) putHead() {
 	}
 	if o.attempts > 0 {
 		h["X-Keybridge-Attempts"] = []string{strconv.Itoa(o.attempts)}
+		h["X-Keybridge-Id"] = []string{o.id}
 	}
 	o.w.WriteHeader(o.status)
 	o.wrote()
 }
 
-// count notes how many attempts the client is to be told of.
-func (o *out) count(attempts int) {
+// count notes how many attempts the client is to be told of, and of which exchange.
+func (o *out) count(attempts int, id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.attempts = attempts
+	o.attempts, o.id = attempts, id
 }
 
 // begin sends the head of a committed answer before its first bytes, which may be

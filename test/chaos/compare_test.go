@@ -12,15 +12,14 @@ import (
 	"keybridge/internal/store"
 )
 
-// window is how much younger than a kill -9 an answer may be that is not recorded: the
-// flush interval, and what a busy machine adds to it.
-const window = flush + 100*time.Millisecond
-
 // account is all that is known of a run, from its four sides.
 type account struct {
 	notes  []note             // the clients'
 	served []simulator.Served // the provider's
 	kills  []time.Time
+	// window is how much younger than a kill -9 an answer may be that is not recorded: the
+	// flush interval, and what a busy machine adds to it.
+	window time.Duration
 
 	// The record's.
 	whole   []*store.Whole
@@ -196,7 +195,7 @@ func (c *comparison) note(n *note) {
 // missing judges what a client had and the record has not.
 func (c *comparison) missing(n *note, what string) {
 	for _, k := range c.kills {
-		if age := k.Sub(n.ended); n.began.Before(k) && age < window {
+		if age := k.Sub(n.ended); n.began.Before(k) && age < c.window {
 			c.young++
 			c.youth = max(c.youth, age)
 			return
@@ -267,7 +266,7 @@ func (c *comparison) unfinished() {
 	for i, k := range c.kills {
 		var served []time.Time
 		for j := range c.notes {
-			if n := &c.notes[j]; n.outcome != unreached && n.began.Before(k) && n.ended.After(k.Add(-window)) {
+			if n := &c.notes[j]; n.outcome != unreached && n.began.Before(k) && n.ended.After(k.Add(-c.window)) {
 				served = append(served, n.began)
 			}
 		}

@@ -17,7 +17,7 @@ var noon = time.Date(2026, time.November, 23, 12, 0, 0, 0, time.UTC)
 // honest is an account in which all is well, after a kill at noon.
 func honest() account {
 	used := llm.Usage{Input: 10, Output: 7, CacheRead: 20, CacheWrite: 5, Reasoning: 3}
-	a := account{kills: []time.Time{noon}}
+	a := account{kills: []time.Time{noon}, window: 300 * time.Millisecond}
 	serve := func(id string, s simulator.Served) {
 		s.ID, s.Usage = id, usageOf(used)
 		a.served = append(a.served, s)
@@ -180,7 +180,7 @@ func TestCompareFindsFaults(t *testing.T) {
 		"it is open after the last kill":    {func(a *account) { a.find("r6").Status, a.find("r6").Started, a.unsettled = ledger.Open, noon, true }, "r6 is open"},
 		"the gateway says what is lost":     {func(a *account) { a.dropped = 2 }, "count 2 exchanges as dropped"},
 		"the spool is not empty":            {func(a *account) { a.spool = []string{"record-1"} }, "record-1 is left in the spool"},
-		"an answer was old when it ended":   {func(a *account) { a.notes[6].ended = noon.Add(-window) }, "a kill came 300ms later"},
+		"an answer was old when it ended":   {func(a *account) { a.notes[6].ended = noon.Add(-a.window) }, "a kill came 300ms later"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := honest()
