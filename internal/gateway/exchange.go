@@ -88,7 +88,7 @@ func newID(now time.Time) string {
 	binary.BigEndian.PutUint64(ms[:], uint64(micros/1000))
 	copy(b[:6], ms[2:])
 	within := micros % 1000 // ten bits, the first of those that are chosen at random otherwise
-	b[6], b[7] = byte(within>>2), byte(within<<6)|b[7]&0x3f
+	b[6], b[7] = byte(within>>2), byte(within&3<<6)|b[7]&0x3f
 	return string(hex.AppendEncode(append(make([]byte, 0, 30), "req_kb"...), b[:]))
 }
 

@@ -24,12 +24,12 @@ var recordedKinds = []struct { //nolint:gochecknoglobals // a constant table
 
 // recorded compares a gateway that records with one that does not.
 func recorded(r *rig, name string) ([]figure, error) {
-	all, stop, err := r.all([]string{keybridge, recording}, name, func(s *subject) error {
+	all, stop, failed := r.all([]string{keybridge, recording}, name, func(s *subject) error {
 		body, want := chat(blockingPath, 1_000), answerLength(blockingPath)
 		return s.flood(r.some(warmCalls), width, func(int) error { return s.ask(body, want) })
 	})
-	if err != nil {
-		return nil, err
+	if failed != nil {
+		return nil, failed
 	}
 	defer stop()
 	var figures []figure
@@ -39,9 +39,8 @@ func recorded(r *rig, name string) ([]figure, error) {
 		for range r.rounds {
 			for _, s := range all {
 				one, err := r.measure(s, n, func() error {
-					err := s.flood(n, min(k.wide, n), func(int) error { return s.ask(body, want) })
-					time.Sleep(settled)
-					return err
+					defer time.Sleep(settled) //nolint:forbidigo // nothing tells from outside that a gateway has written; the wait is part of the measure
+					return s.flood(n, min(k.wide, n), func(int) error { return s.ask(body, want) })
 				})
 				if err != nil {
 					return nil, err
