@@ -31,6 +31,7 @@ func (w *writer) begin(ctx context.Context, db *Database, name string) error {
 		w.instance = newID(w.started)
 	}
 	w.name = name
+	w.epoch = 0 // no table has it: what is remembered may be of another database
 	_, err := w.beat(ctx)
 	return err
 }

@@ -84,6 +84,23 @@ func expectCount(t *testing.T, s *store.Store, want int64) {
 	}
 }
 
+// expectWhole reads interceptions with the names of all that is in them, and the usage.
+func expectWhole(t *testing.T, s *store.Store, want int64) {
+	t.Helper()
+	page, _, err := s.Interceptions(t.Context(), store.Filter{}, store.Page{})
+	if err != nil || int64(len(page)) != want {
+		t.Fatalf("%d interceptions, %v, want %d", len(page), err, want)
+	}
+	one, err := s.Interception(t.Context(), page[0].ID)
+	if err != nil || len(one.Attempts) != 1 || len(one.Turns) != 1 || one.Attempts[0].Key != "first" || one.Turns[0].Stop != "stop" {
+		t.Errorf("%+v, %v", one, err)
+	}
+	used, err := s.Usage(t.Context(), store.Filter{}, nil, store.Altogether)
+	if err != nil || len(used) != 1 || used[0].Requests != want {
+		t.Errorf("the hours say %+v, %v, want %d", used, err, want)
+	}
+}
+
 // expectError holds an error against its kind and what an operator is to read.
 func expectError(t *testing.T, err error, kind store.Kind, place, words string) {
 	t.Helper()
@@ -267,6 +284,7 @@ func TestDamageWhileOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectCount(t, s, 10)
+	expectWhole(t, s, 10)
 	if aside, _ := filepath.Glob(path + ".corrupt-*Z"); len(aside) != 1 {
 		t.Errorf("set aside: %q", aside)
 	}
@@ -285,6 +303,7 @@ func TestFileGone(t *testing.T) {
 	}
 	mustWrite(t, s, 3)
 	expectCount(t, s, 3)
+	expectWhole(t, s, 3) // nothing is taken for known that the old file had
 
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
