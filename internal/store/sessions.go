@@ -3,10 +3,13 @@ package store
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
+
+	"keybridge/internal/ledger"
 )
 
 // staleness is how far behind the last interception of a session its row may say it was:
@@ -36,7 +39,7 @@ RETURNING id, caller, name, last`
 func (w *writer) sessions(ctx context.Context, lists ...[]entry) error {
 	due := map[sessionName]*sessionRow(nil)
 	each(lists, func(n *entry) {
-		k := sessionName{n.e.Principal.Name, n.e.Session}
+		k := sessionOf(n.e)
 		known, ok := w.known.get(k)
 		at := micros(n.e.Start)
 		if ok && at <= known.last+staleness {
@@ -47,9 +50,7 @@ func (w *writer) sessions(ctx context.Context, lists ...[]entry) error {
 			if due == nil {
 				due = map[sessionName]*sessionRow{}
 			}
-			row = &sessionRow{
-				sessionName: sessionName{plain(k.caller), plain(k.name)}, id: known.id, client: plain(n.e.Client), started: at, last: at,
-			}
+			row = &sessionRow{sessionName: k, id: known.id, client: plain(n.e.Client), started: at, last: at}
 			if !ok {
 				row.id = newID(at)
 			}
@@ -61,10 +62,15 @@ func (w *writer) sessions(ctx context.Context, lists ...[]entry) error {
 		return err
 	}
 	each(lists, func(n *entry) {
-		s, _ := w.known.get(sessionName{n.e.Principal.Name, n.e.Session})
+		s, _ := w.known.get(sessionOf(n.e))
 		n.session = s.id
 	})
 	return nil
+}
+
+// sessionOf names an exchange's session as the tables have it: two names may become one.
+func sessionOf(e *ledger.Exchange) sessionName {
+	return sessionName{plain(e.Principal.Name), plain(e.Session)}
 }
 
 // each calls f for the entries that have a session.
@@ -82,12 +88,7 @@ func (w *writer) writeSessions(ctx context.Context, due map[sessionName]*session
 	if len(due) == 0 {
 		return nil
 	}
-	rows := make([]*sessionRow, 0, len(due))
-	asked := make(map[sessionName]sessionName, len(due)) // by how the table has it
-	for k, row := range due {
-		rows = append(rows, row)
-		asked[row.sessionName] = sessionName{strings.Clone(k.caller), strings.Clone(k.name)}
-	}
+	rows := slices.Collect(maps.Values(due))
 	// Always in the same order, so that two gateways wait for each other and not in a circle.
 	slices.SortFunc(rows, func(a, b *sessionRow) int {
 		return cmp.Or(strings.Compare(a.caller, b.caller), strings.Compare(a.name, b.name))
@@ -100,7 +101,7 @@ func (w *writer) writeSessions(ctx context.Context, due map[sessionName]*session
 				break
 			}
 		}
-		if err := w.writeSome(ctx, rows[:n], asked); err != nil {
+		if err := w.writeSome(ctx, rows[:n]); err != nil {
 			return err
 		}
 		rows = rows[n:]
@@ -108,7 +109,7 @@ func (w *writer) writeSessions(ctx context.Context, due map[sessionName]*session
 	return nil
 }
 
-func (w *writer) writeSome(ctx context.Context, rows []*sessionRow, asked map[sessionName]sessionName) error {
+func (w *writer) writeSome(ctx context.Context, rows []*sessionRow) error {
 	args := make([]any, 0, 6*len(rows))
 	for _, r := range rows {
 		args = append(args, r.id, r.caller, r.name, r.client, r.started, r.last)
@@ -125,7 +126,7 @@ func (w *writer) writeSome(ctx context.Context, rows []*sessionRow, asked map[se
 		if err := found.Scan(&s.id, &k.caller, &k.name, &s.last); err != nil {
 			return err
 		}
-		w.known.add(asked[k], s)
+		w.known.add(k, s)
 	}
 	return found.Err()
 }
