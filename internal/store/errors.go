@@ -15,6 +15,7 @@ const (
 	Denied      Kind = "denied"      // the server or the system does not let us
 	Newer       Kind = "newer"       // a newer Keybridge has made the tables
 	Content     Kind = "content"     // an exchange cannot be written, whatever the database's state
+	Panic       Kind = "panic"       // writing an exchange has panicked, as it will again
 	Timeout     Kind = "timeout"     // the time for it was up
 	Closed      Kind = "closed"      // the store is closed
 	Other       Kind = "other"
@@ -47,7 +48,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Rejected says that it is not the database's state but what was to be written: to try
 // again is of no use.
-func (e *Error) Rejected() bool { return e.Kind == Content }
+func (e *Error) Rejected() bool { return e.Kind == Content || e.Kind == Panic }
 
 // Word is what the error is counted as: its kind.
 func (e *Error) Word() string { return string(e.Kind) }

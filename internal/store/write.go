@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -133,7 +134,8 @@ func among(list []entry, n *entry) bool {
 
 // transaction runs f in one, and keeps what was learned in it if it is committed. It is
 // none of database/sql's: that ends one by itself with its context, between two statements
-// that go round it, and the second would stand alone.
+// that go round it, and the second would stand alone. A panic ends it as an error does,
+// and is one.
 func (w *writer) transaction(ctx context.Context, f func() error) error {
 	begin := "BEGIN"
 	if w.engine.Begin != "" {
@@ -144,7 +146,7 @@ func (w *writer) transaction(ctx context.Context, f func() error) error {
 	}
 	err := w.current(ctx)
 	if err == nil {
-		err = f()
+		err = w.attempt(f)
 	}
 	if err == nil {
 		// It may be committed even if this fails: what is written again is found to be there.
@@ -161,6 +163,17 @@ func (w *writer) transaction(ctx context.Context, f func() error) error {
 	w.known.commit()
 	w.refs.commit()
 	return nil
+}
+
+// attempt makes an error of a panic, whose cause is what was to be written: the connection
+// must not stay in the transaction.
+func (w *writer) attempt(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &Error{Kind: Panic, Place: w.engine.Place, Text: "it cannot be written", Err: fmt.Errorf("panic: %v", p)}
+		}
+	}()
+	return f()
 }
 
 // rollback ends a transaction that has failed. Without that the connection is of no use.
