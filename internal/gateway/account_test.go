@@ -197,3 +197,23 @@ func TestIDsSortByTheirTime(t *testing.T) {
 		}
 	})
 }
+
+// What an upstream says of a later turn's refusal is the client's: it may quote the key, and
+// the prompt, which are not to be recorded.
+func TestWordsOfRefusalsAreNotRecorded(t *testing.T) {
+	const quoted = "no such thing as my secret plan"
+	a := apis["chat"]
+	for name, header := range map[string][]string{"pooled": nil, "own key": {"X-Keybridge-Token", "any", "Authorization", "Bearer " + own}} {
+		t.Run(name, func(t *testing.T) {
+			r := looping(t, a, true, &tools{}, func(w http.ResponseWriter, key string) {
+				jsonAnswer(w, http.StatusBadRequest, `{"error":{"message":"`+key+`: `+quoted+`","type":"invalid_request_error"}}`)
+			})
+			if got := r.post(a.path, a.request[true], header...); !strings.Contains(got.Body, quoted) {
+				t.Errorf("the client is told %s", got.Body)
+			}
+			e := r.ended()
+			diff(t, "error", "the upstream answered 400", e.Err.Error())
+			diff(t, "class", "upstream_4xx", e.Class)
+		})
+	}
+}

@@ -142,6 +142,7 @@ func (x *exchange) conclude(err error) {
 	case !ok:
 		x.refuse(x.faultOf(err))
 	case x.out.begun():
+		x.fail(a) // what the upstream says is the client's alone: it may quote the prompt, and a key that is not ours
 		said := string(x.target.Masker.Mask([]byte(verdict.Parse(a.said).Message)))
 		x.refuse(fault.Wrap(fault.BadUpstream, a, "The upstream refused to go on ("+strconv.Itoa(a.resp.StatusCode)+"): "+said))
 	default:

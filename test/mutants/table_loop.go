@@ -82,4 +82,10 @@ var loopMutants = []mutant{
 		"ev.Raw = m.Mask(ev.Raw)",
 		"internal/gateway TestErrorsAreMaskedBeforeTheyAreSpliced",
 	},
+	{
+		"what an upstream says of a refusal is recorded", "internal/gateway/converse.go",
+		"x.fail(a) // what",
+		"// what",
+		"internal/gateway TestWordsOfRefusalsAreNotRecorded",
+	},
 }
