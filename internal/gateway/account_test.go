@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -214,6 +215,51 @@ func TestWordsOfRefusalsAreNotRecorded(t *testing.T) {
 			e := r.ended()
 			diff(t, "error", "the upstream answered 400", e.Err.Error())
 			diff(t, "class", "upstream_4xx", e.Class)
+		})
+	}
+}
+
+// An answer that breaks off while it is held back has used what it has reported. Not
+// counted are an attempt before the last one, and an error in the place of the answer.
+func TestUsageOfWhatWasHeldBack(t *testing.T) {
+	used := llm.Usage{Input: 3, Output: 1}
+	const refused = "event: error\ndata: " + `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}` + "\n\n"
+	wait := func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }
+	held := func(then func(http.ResponseWriter, *http.Request)) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, q *http.Request) { sse(w, messageStart); then(w, q) }
+	}
+	breaks := held(func(w http.ResponseWriter, _ *http.Request) { cut(w) })
+	for name, tt := range map[string]struct {
+		first, others func(http.ResponseWriter, *http.Request)
+		status        ledger.Status
+		want          []llm.Usage
+	}{
+		"the client leaves":                   {held(wait), nil, ledger.Cancelled, []llm.Usage{used}},
+		"it leaves while another key is sent": {breaks, wait, ledger.Cancelled, nil},
+		"no key's answer is whole":            {breaks, breaks, ledger.Failed, []llm.Usage{used}},
+		"another key's is":                    {breaks, held(func(w http.ResponseWriter, _ *http.Request) { send(w, textDelta, messageStop) }), ledger.Completed, []llm.Usage{used}},
+		"it is an error":                      {held(func(w http.ResponseWriter, _ *http.Request) { send(w, refused) }), held(func(w http.ResponseWriter, _ *http.Request) { send(w, refused) }), ledger.Failed, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, setup{upstream: func(w http.ResponseWriter, q *http.Request, _ string, n int) {
+					if n == 0 {
+						tt.first(w, q)
+					} else {
+						tt.others(w, q)
+					}
+				}})
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+				defer cancel()
+				r.do(request(ctx, http.MethodPost, "/v1/messages", messagesRequest))
+				e := r.ended()
+				var got []llm.Usage
+				for _, turn := range e.Turns {
+					got = append(got, turn.Usage)
+				}
+				diff(t, "usage", tt.want, got)
+				diff(t, "status", tt.status, e.Status)
+			})
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"keybridge/internal/dialect"
 	"keybridge/internal/fault"
 	"keybridge/internal/ledger"
+	"keybridge/internal/llm"
 	"keybridge/internal/upstream"
 	"keybridge/internal/wire"
 	"keybridge/keypool"
@@ -97,6 +98,7 @@ func (x *exchange) follow(l *keypool.Lease) {
 }
 
 func (x *exchange) send(ctx context.Context, l *keypool.Lease) (status int, v verdict.Verdict, err error) {
+	x.unread = llm.Turn{} // of an attempt before
 	b := &bounds{call: ctx}
 	ctx = b
 	cancel := b.end

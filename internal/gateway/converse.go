@@ -134,6 +134,9 @@ func (x *exchange) forward(f *flow, ev wire.Event, kind dialect.Kind) {
 
 // conclude answers a call that no key has served.
 func (x *exchange) conclude(err error) {
+	if x.unread.Reported {
+		x.record.Turns = append(x.record.Turns, x.unread)
+	}
 	a, ok := errors.AsType[*answer](err)
 	switch {
 	case x.gone():

@@ -45,6 +45,7 @@ type exchange struct {
 	unkept bool             // the provider is asked not to keep the answer
 	loop   *loop            // nil: no central tools
 	opened []opened         // what the attempts left open
+	unread llm.Turn         // of the last attempt, if its answer broke off before its commit
 	abort  bool             // the started answer must not look complete
 	asked  time.Time        // when the pool was last asked for a key
 

@@ -76,6 +76,7 @@ func (x *exchange) gateEnd(ctx context.Context, f *flow, err error) (verdict.Ver
 		f.cut = err
 		return verdict.Success(), nil
 	}
+	x.unread = f.observer.Turn()
 	return broken(ctx, err)
 }
 

@@ -88,4 +88,10 @@ var loopMutants = []mutant{
 		"// what",
 		"internal/gateway TestWordsOfRefusalsAreNotRecorded",
 	},
+	{
+		"what an attempt used that was repeated is counted", "internal/gateway/attempt.go",
+		"x.unread = llm.Turn{} // of an attempt before",
+		"_ = llm.Turn{}",
+		"internal/gateway TestUsageOfWhatWasHeldBack",
+	},
 }
