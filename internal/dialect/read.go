@@ -92,6 +92,7 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 		return u, false
 	}
 	const details = "_details"
+	var total, cached int64
 	for parts := PartsOf(value); ; {
 		name, v, more := parts.Next()
 		if !more {
@@ -107,7 +108,18 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 			u.CacheRead, u.CacheWrite = Count(Member(v, "cached_tokens")), Count(Member(v, "cache_write_tokens"))
 		case part && string(whole) == output:
 			u.Reasoning = Count(Member(v, "reasoning_tokens"))
+		case string(name) == "total_tokens":
+			total = Count(v)
+		case string(name) == "cached_tokens", string(name) == "prompt_cache_hit_tokens": // Moonshot, DeepSeek
+			cached = max(cached, Count(v))
 		}
+	}
+	if u.CacheRead == 0 {
+		u.CacheRead = cached
+	}
+	if more := total - u.Input - u.Output; more > 0 { // xAI, Gemini: the reasoning stands beside the output
+		u.Output += more
+		u.Reasoning = max(u.Reasoning, more)
 	}
 	u.Input = max(0, u.Input-u.CacheRead-u.CacheWrite)
 	u.Reasoning = min(u.Output, u.Reasoning)

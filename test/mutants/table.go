@@ -247,6 +247,18 @@ var byteMutants = []mutant{
 		"internal/dialect/messages TestContract",
 	},
 	{
+		"reasoning that stands beside the output is not counted", "internal/dialect/read.go",
+		"u.Output += more",
+		"u.Output += 0",
+		"internal/dialect TestOpenAIUsage",
+	},
+	{
+		"a usage in a choice is overlooked", "internal/dialect/chat/observe.go",
+		"o.used(usage)",
+		"_ = usage",
+		"internal/dialect/chat TestRecords",
+	},
+	{
 		"a message is complete before it stops", "internal/dialect/messages/observe.go",
 		"\t\to.delta(e.Data)\n",
 		"\t\to.delta(e.Data); o.turn.Complete = true\n",

@@ -90,6 +90,7 @@ func (o *observer) chunk(data []byte) dialect.Kind {
 // anything of the model's.
 func (o *observer) completion(data []byte) (content bool, err error) {
 	var choices []byte
+	var used bool
 	err = dialect.Walk(data, func(name, value []byte, _ int) error {
 		switch string(name) {
 		case "id":
@@ -105,9 +106,7 @@ func (o *observer) completion(data []byte) (content bool, err error) {
 				o.turn.Tier = tier
 			}
 		case "usage":
-			if u, ok := dialect.OpenAIUsage(value, "prompt_tokens", "completion_tokens"); ok {
-				o.turn.Usage, o.turn.Reported = u, true
-			}
+			used = o.used(value)
 		case "error":
 			o.failed = o.failed || dialect.Says(value)
 		case "choices":
@@ -118,11 +117,21 @@ func (o *observer) completion(data []byte) (content bool, err error) {
 	if err != nil {
 		return false, err // a finish reason in a chunk that is cut short finishes nothing
 	}
-	return o.choose(choices), nil
+	return o.choose(choices, used), nil
 }
 
-// choose reads the choices of one chunk.
-func (o *observer) choose(choices []byte) (content bool) {
+// used takes in a usage, if it is one.
+func (o *observer) used(value []byte) bool {
+	u, ok := dialect.OpenAIUsage(value, "prompt_tokens", "completion_tokens")
+	if ok {
+		o.turn.Usage, o.turn.Reported = u, true
+	}
+	return ok
+}
+
+// choose reads the choices of one chunk. The usage may stand in one of them, if it does
+// not stand beside them.
+func (o *observer) choose(choices []byte, used bool) (content bool) {
 	if len(choices) == 0 || choices[0] != '[' {
 		return false
 	}
@@ -131,7 +140,10 @@ func (o *observer) choose(choices []byte) (content bool) {
 		if !ok {
 			return content
 		}
-		index, reason, message := readChoice(choice)
+		index, reason, message, usage := readChoice(choice)
+		if !used {
+			o.used(usage)
+		}
 		says := len(message) > 0 && o.heard.message(index, message)
 		content = content || says || reason != ""
 		o.saw(index, reason != "")
@@ -141,14 +153,14 @@ func (o *observer) choose(choices []byte) (content bool) {
 	}
 }
 
-func readChoice(choice []byte) (index int64, reason string, message []byte) {
+func readChoice(choice []byte) (index int64, reason string, message, usage []byte) {
 	if choice[0] != '{' {
-		return 0, "", nil
+		return 0, "", nil, nil
 	}
 	for parts := dialect.PartsOf(choice); ; {
 		name, v, ok := parts.Next()
 		if !ok {
-			return index, reason, message
+			return index, reason, message, usage
 		}
 		switch string(name) {
 		case "index":
@@ -157,6 +169,8 @@ func readChoice(choice []byte) (index int64, reason string, message []byte) {
 			reason = cmp.Or(word(v), reason)
 		case "delta", "message":
 			message = v
+		case "usage": // Moonshot's, in the last chunk
+			usage = v
 		}
 	}
 }

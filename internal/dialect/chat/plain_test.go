@@ -20,7 +20,8 @@ func plainly(body []byte) (t llm.Turn) {
 	})
 	t.Tier = dialecttest.Word(top[`"service_tier"`])
 	t.ID, t.Model = top[`"id"`].Str, top[`"model"`].Str
-	if u := top[`"usage"`]; u.IsObject() {
+	beside := top[`"usage"`].IsObject()
+	if u := top[`"usage"`]; beside {
 		t.Usage, t.Reported = dialecttest.OpenAIUsage(u, "prompt_tokens", "completion_tokens"), true
 	}
 	choices := top[`"choices"`]
@@ -30,6 +31,9 @@ func plainly(body []byte) (t llm.Turn) {
 	for _, choice := range choices.Array() {
 		if !choice.IsObject() {
 			continue
+		}
+		if u := choice.Get("usage"); u.IsObject() && !beside {
+			t.Usage, t.Reported = dialecttest.OpenAIUsage(u, "prompt_tokens", "completion_tokens"), true
 		}
 		index := dialecttest.Count(choice.Get("index"))
 		if reason := choice.Get("finish_reason").Str; reason != "" && (index == 0 || t.Stop == "") {

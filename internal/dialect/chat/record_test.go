@@ -60,6 +60,8 @@ func TestRecords(t *testing.T) {
 	failed := flex("", false, saidCall("call_1", "a", `{"x":"y`))
 	failed.Thoughts = thoughts("hm")
 
+	kimi := used(llm.Turn{ID: "chatcmpl-2", Model: "kimi-k2-0905-preview", Stop: "stop", Complete: true}, llm.Usage{Input: 56, Output: 31, CacheRead: 1280})
+
 	dialecttest.Records(t, observing, map[string]dialecttest.Record{
 		"a stream":                  {File: "all.sse", Turn: whole},
 		"a body":                    {File: "all.json", Turn: whole},
@@ -68,6 +70,7 @@ func TestRecords(t *testing.T) {
 		"calls that come whole":     {File: "whole-calls.sse", Turn: flex("tool_calls", true, saidCall("c1", "a", "{}"), saidCall("c2", "a", `{"y":2}`), saidCall("c3", "b", "{}"), saidCall("c4", "b", "{}"))},
 		"a function call":           {File: "legacy.sse", Turn: flex("function_call", true, saidCall("", "f", `{"a":1}`))},
 		"two choices":               {File: "choices.sse", Turn: choices},
+		"usage in the choice":       {File: "moonshot.sse", Turn: kimi},
 		"an error in the mid of it": {File: "error-late.sse", Turn: failed},
 	})
 }

@@ -101,11 +101,15 @@ func Word(v gjson.Result) string {
 
 // OpenAIUsage is the plain reading of a usage object.
 func OpenAIUsage(u gjson.Result, input, output string) llm.Usage {
+	in, out := Count(u.Get(input)), Count(u.Get(output))
 	read := Count(u.Get(input + "_details.cached_tokens"))
+	if read == 0 {
+		read = max(Count(u.Get("cached_tokens")), Count(u.Get("prompt_cache_hit_tokens")))
+	}
 	write := Count(u.Get(input + "_details.cache_write_tokens"))
-	out := Count(u.Get(output))
+	beside := max(0, Count(u.Get("total_tokens"))-in-out)
 	return llm.Usage{
-		Input: max(0, Count(u.Get(input))-read-write), Output: out, CacheRead: read, CacheWrite: write,
-		Reasoning: min(out, Count(u.Get(output+"_details.reasoning_tokens"))),
+		Input: max(0, in-read-write), Output: out + beside, CacheRead: read, CacheWrite: write,
+		Reasoning: min(out+beside, max(beside, Count(u.Get(output+"_details.reasoning_tokens")))),
 	}
 }
