@@ -259,6 +259,12 @@ var byteMutants = []mutant{
 		"internal/dialect/chat TestRecords",
 	},
 	{
+		"every page that a model opens is charged as a search", "internal/dialect/responses/observe_items.go",
+		` && searches(raw) {`,
+		` {`,
+		"internal/dialect/responses TestSearches",
+	},
+	{
 		"a message is complete before it stops", "internal/dialect/messages/observe.go",
 		"\t\to.delta(e.Data)\n",
 		"\t\to.delta(e.Data); o.turn.Complete = true\n",

@@ -124,7 +124,7 @@ func (s *items) done(raw []byte, call *dialect.Call, texts []*dialect.Excerpt) {
 		}
 	case it.calls():
 		status := dialect.Word(dialect.Member(raw, "status"))
-		if it.kind == "web_search_call" && status == "completed" {
+		if it.kind == "web_search_call" && status == "completed" && searches(raw) {
 			s.searches++
 		}
 		if call == nil {
@@ -135,6 +135,13 @@ func (s *items) done(raw []byte, call *dialect.Call, texts []*dialect.Excerpt) {
 			call.Error = failure(raw, call.Hosted, status)
 		}
 	}
+}
+
+// searches says that what a call does on the web is charged as a search: opening a page, or
+// looking into one, is not.
+func searches(raw []byte) bool {
+	action := dialect.Text(dialect.Member(dialect.Member(raw, "action"), "type"))
+	return action == "" || action == "search"
 }
 
 // calls says that the item is a call, whoever runs it.

@@ -9,6 +9,7 @@ import (
 	"keybridge/internal/dialect/dialecttest"
 	"keybridge/internal/dialect/responses"
 	"keybridge/internal/llm"
+	"keybridge/internal/wire"
 )
 
 func observing(k dialect.Keep) dialect.Dialect { return responses.Dialect{Keep: k} }
@@ -89,5 +90,33 @@ func TestBounds(t *testing.T) {
 	body := []byte(`{"status":"completed","output":[{"type":"reasoning","summary":[` + strings.Join(pieces, ",") + `]},` + strings.Join(items, ",") + `]}`)
 	if turn := dialecttest.Bounds(t, observing, body); turn.Searches != 300 {
 		t.Errorf("%d searches, want all that are charged", turn.Searches)
+	}
+}
+
+// Of what a model does on the web only the searches are charged.
+func TestSearches(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[string]int64{
+		`,"action":{"type":"search","query":"q"}`:                          1,
+		`,"action":{"type":"open_page","url":"http://x"}`:                  0,
+		`,"action":{"type":"find_in_page","url":"http://x","pattern":"p"}`: 0,
+		`,"action":null`: 1,
+		``:               1,
+	} {
+		item := `{"type":"web_search_call","id":"ws_1","status":"completed"` + action + `}`
+		for form, data := range map[string]string{
+			"a body": `{"id":"resp_1","status":"completed","output":[` + item + `]}`,
+			"a done": `{"type":"response.output_item.done","output_index":0,"item":` + item + `}`,
+		} {
+			o := observing(dialect.Keep{}).Observe()
+			e := wire.Event{Raw: []byte(data), Data: []byte(data)}
+			if form == "a done" {
+				e = dialect.SSE("response.output_item.done", []byte(data), true)
+			}
+			o.Event(e)
+			if got := o.Turn().Searches; got != want {
+				t.Errorf("%s of %s: %d searches, want %d", form, item, got, want)
+			}
+		}
 	}
 }
