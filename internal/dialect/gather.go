@@ -29,6 +29,9 @@ func NewGather(k Keep) Gather { return Gather{keep: k} }
 // Reasons says that reasoning is to be kept: else nobody needs to look at it.
 func (g *Gather) Reasons() bool { return g.keep.Reasoning }
 
+// Quotes says that arguments are kept, and so may be what quotes them.
+func (g *Gather) Quotes() bool { return g.keep.Arguments }
+
 // Full says that no further call is told of. Those that come are to be counted by
 // whoever charges for them, and else forgotten.
 func (g *Gather) Full() bool { return len(g.calls) >= maxCalls }

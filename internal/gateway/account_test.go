@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -261,5 +262,29 @@ func TestUsageOfWhatWasHeldBack(t *testing.T) {
 				diff(t, "status", tt.status, e.Status)
 			})
 		})
+	}
+}
+
+// strict is a tool whose server refuses each call, quoting it.
+type strict struct{ tools }
+
+func (*strict) Call(_ context.Context, _ ledger.Principal, c llm.ToolCall) (llm.ToolResult, ledger.ToolUse) {
+	use := ledger.ToolUse{Server: "here", Tool: "clock", Outcome: ledger.ToolInvalid, Err: fmt.Errorf("refused: %w", ledger.ServerWords("no time in 4111"))}
+	return llm.ToolResult{CallID: c.ID, IsError: true, Parts: []llm.Part{{Text: "no time in 4111"}}}, use
+}
+
+// What a server says of a call may quote the arguments: it is kept if they are.
+func TestServersWordsAreKeptWithTheArguments(t *testing.T) {
+	a := apis["chat"]
+	for _, kept := range []bool{true, false} {
+		r := looping(t, a, false, &strict{}, func(w http.ResponseWriter, _ string) { a.say(w, false, "noon") })
+		r.snapshot.Keep.Arguments = kept
+		r.post(a.path, a.request[false])
+		if e := r.ended(); len(e.Tools) != 1 || e.Tools[0].Err == nil || strings.Contains(e.Tools[0].Err.Error(), "4111") != kept {
+			t.Errorf("arguments kept %t: %+v", kept, e.Tools)
+		}
+		if next := r.seen()[1].Body; !strings.Contains(next, "no time in 4111") {
+			t.Errorf("the model is told %s", next)
+		}
 	}
 }

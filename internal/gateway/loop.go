@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -18,6 +19,9 @@ import (
 	"keybridge/internal/route"
 	"keybridge/keypool"
 )
+
+// errNotKept stands for words that may quote what is not to be kept.
+var errNotKept = errors.New("what the server said is not kept, like the arguments: it may quote them")
 
 // loop is an exchange's conversation with the gateway's own tools.
 type loop struct {
@@ -199,6 +203,9 @@ func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
 		uses[i].Call, uses[i].Turn = calls[i].ID, len(l.steps)
 		if uses[i].Outcome == ledger.ToolTimeout && x.r.Context().Err() != nil {
 			uses[i].Outcome = ledger.ToolCancelled
+		}
+		if _, quotes := errors.AsType[ledger.ServerWords](uses[i].Err); quotes && !x.s.Keep.Arguments {
+			uses[i].Err = errNotKept
 		}
 	}
 	x.record.Tools = append(x.record.Tools, uses...)

@@ -18,7 +18,8 @@ import (
 	"keybridge/internal/llm"
 )
 
-// Call runs a call of a tool that Of has listed for the caller.
+// Call runs a call of a tool that Of has listed for the caller. What the server itself says
+// of why it has failed is a ledger.ServerWords in the use.
 func (r *Room) Call(ctx context.Context, who ledger.Principal, c llm.ToolCall) (llm.ToolResult, ledger.ToolUse) {
 	use := ledger.ToolUse{Tool: cut(c.Name, 128), Start: time.Now()}
 	res := llm.ToolResult{CallID: c.ID}
@@ -94,7 +95,11 @@ func (s *server) use(ctx context.Context, tool string, args []byte) used {
 	switch {
 	case err != nil:
 		o, sorry := s.blame(ctx, whole, f, err)
-		return failed(o, plain(err, f), sorry)
+		u := failed(o, plain(err, f), sorry)
+		if f.err() == nil && (o == ledger.ToolInvalid || o == ledger.ToolUnavailable) {
+			u.err = ledger.ServerWords(u.err.Error())
+		}
+		return u
 	case res.NeedsInput():
 		return failed(ledger.ToolInvalid, errors.New("it wants to ask the user"), "wants to ask the user something first, which it cannot do here. Try it with other arguments, or do without it.")
 	}

@@ -441,3 +441,25 @@ func TestSlotsAndCancelling(t *testing.T) {
 	<-srv.slots
 	close(hold)
 }
+
+// What a server says of a refusal may quote the arguments, and is marked so that nobody
+// keeps it by mistake.
+func TestServersOwnWordsAreMarked(t *testing.T) {
+	t.Parallel()
+	s := newServer()
+	addTool(s, "pay", func(_ context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+		return nil, fmt.Errorf("no card in %s", req.Params.Arguments)
+	})
+	addTool(s, "large", func(context.Context, *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
+		return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: strings.Repeat("x", 8<<20)}}}, nil
+	})
+	r, _ := newRoom(t, Server{Name: "one", URL: host(t, s, sdk.StreamableHTTPOptions{Stateless: true}).URL, Timeout: 5 * time.Second})
+	waitUp(t, r, "one")
+	for tool, quotes := range map[string]bool{"kb_one_pay": true, "kb_one_large": false} {
+		_, use := call(t, r, tool, `{"card":"4111"}`)
+		_, marked := errors.AsType[ledger.ServerWords](use.Err)
+		if use.Outcome != ledger.ToolInvalid || marked != quotes || strings.Contains(use.Err.Error(), "4111") != quotes {
+			t.Errorf("%s: %s, marked %t: %v", tool, use.Outcome, marked, use.Err)
+		}
+	}
+}

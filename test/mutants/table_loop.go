@@ -94,4 +94,10 @@ var loopMutants = []mutant{
 		"_ = llm.Turn{}",
 		"internal/gateway TestUsageOfWhatWasHeldBack",
 	},
+	{
+		"a tool's server is quoted where arguments are not kept", "internal/gateway/loop.go",
+		"quotes && !x.s.Keep.Arguments {",
+		"quotes && x.s == nil {",
+		"internal/gateway TestServersWordsAreKeptWithTheArguments",
+	},
 }

@@ -132,7 +132,7 @@ func (s *items) done(raw []byte, call *dialect.Call, texts []*dialect.Excerpt) {
 		}
 		if call != nil {
 			it.tell(call)
-			call.Error = failure(raw, call.Hosted, status)
+			call.Error = s.failure(raw, call.Hosted, status)
 		}
 	}
 }
@@ -180,8 +180,9 @@ func (it *item) tell(call *dialect.Call) {
 	call.Arguments.Value(arguments)
 }
 
-// failure is why a call that the provider ran has failed, "" if it has not.
-func failure(raw []byte, hosted bool, status string) string {
+// failure is why a call that the provider ran has failed, "" if it has not. An MCP server's
+// own words may quote the arguments.
+func (s *items) failure(raw []byte, hosted bool, status string) string {
 	if !hosted {
 		return ""
 	}
@@ -191,8 +192,10 @@ func failure(raw []byte, hosted bool, status string) string {
 			return kind
 		}
 		return "error"
-	case dialect.Says(why):
+	case dialect.Says(why) && s.gather.Quotes():
 		return dialect.Word(why)
+	case dialect.Says(why):
+		return "error"
 	}
 	if status == "failed" || status == "incomplete" {
 		return status
