@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -127,13 +128,11 @@ func (s *Store) prune(ctx context.Context, table, column string, until int64, su
 
 // deleteBelow deletes what belongs to the interceptions that a condition is true of.
 func (s *Store) deleteBelow(ctx context.Context, which string, args []any) error {
-	const refs = "refs WHERE (ref, interception) IN (SELECT call, interception FROM tool_calls WHERE interception"
-	if _, err := s.delete(ctx, refs+which+")", args...); err != nil {
-		return err
-	}
-	const answers = "refs WHERE (ref, interception) IN (SELECT message, interception FROM turns WHERE interception"
-	if _, err := s.delete(ctx, answers+which+")", args...); err != nil {
-		return err
+	const named = "refs WHERE (ref, session, interception) IN (SELECT t.%s, i.session, i.id FROM interceptions i JOIN %s t ON t.interception = i.id WHERE i.id%s)"
+	for _, of := range [][2]string{{"call", "tool_calls"}, {"message", "turns"}} {
+		if _, err := s.delete(ctx, fmt.Sprintf(named, of[0], of[1], which), args...); err != nil {
+			return err
+		}
 	}
 	for _, table := range below() {
 		if _, err := s.delete(ctx, table+" WHERE interception"+which, args...); err != nil {

@@ -40,7 +40,7 @@ func newTables() *tables {
 		prompts:    once("prompts", "interception, text, size"),
 		thoughts:   once("thoughts", "interception, seq, turn, text, size"),
 		decisions:  once("decisions", "interception, error, list"),
-		refs:       batch{table: &table{"refs", columns("ref, interception, seq"), " ON CONFLICT (ref, interception) DO NOTHING"}},
+		refs:       batch{table: &table{"refs", columns("ref, session, interception, seq"), " ON CONFLICT (ref, session, interception) DO NOTHING"}},
 		hours:      batch{table: &table{"usage_hours", hours, " ON CONFLICT (hour, kind) DO UPDATE SET " + strings.Join(sums, ", ")}},
 	}
 	t.each = []*batch{

@@ -41,6 +41,9 @@ type writer struct {
 	refs     cache[uint64, ref]
 
 	begun, ended []entry
+	recalled     map[question]ref    // of the batch, from the tables
+	beside       map[uint64][]origin // of the batch itself
+	failed       []ref               // calls
 	hours        map[hourKind]tally
 }
 
@@ -59,6 +62,8 @@ func newWriter(e *Engine) *writer {
 		tools:    newKinds[toolKind](kind("tool_kinds", "kind, server, name, outcome")),
 		known:    newCache[sessionName, session](knownSessions),
 		refs:     newCache[uint64, ref](knownRefs),
+		recalled: map[question]ref{},
+		beside:   map[uint64][]origin{},
 		hours:    map[hourKind]tally{},
 		others:   map[int64]sighting{},
 	}
@@ -142,6 +147,7 @@ func (w *writer) transaction(ctx context.Context, f func() error) error {
 		begin = w.engine.Begin
 	}
 	if _, err := w.conn.ExecContext(ctx, begin); err != nil {
+		_ = w.rollback(ctx) // it may have begun all the same, when its time was up
 		return err
 	}
 	err := w.current(ctx)
@@ -225,10 +231,10 @@ func (w *writer) rows(ctx context.Context, careful bool) error {
 			return err
 		}
 	}
-	if err := w.recall(ctx, w.ended); err != nil {
+	if err := w.sessions(ctx, w.ended, w.begun); err != nil {
 		return err
 	}
-	if err := w.sessions(ctx, w.ended, w.begun); err != nil {
+	if err := w.recall(ctx, w.ended); err != nil {
 		return err
 	}
 	count := w.gather(target)
@@ -247,7 +253,7 @@ func (w *writer) rows(ctx context.Context, careful bool) error {
 			return err
 		}
 	}
-	if err = w.failures(ctx, w.ended); err != nil {
+	if err = w.failures(ctx); err != nil {
 		return err
 	}
 	return w.sum(ctx)
@@ -335,6 +341,9 @@ func (w *writer) reset() {
 		b.reset()
 	}
 	clear(w.hours)
+	clear(w.recalled)
+	clear(w.beside)
+	w.failed = w.failed[:0]
 }
 
 // settle finds out which entries are in the tables and gives the others keys that are free.

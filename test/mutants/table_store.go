@@ -48,14 +48,14 @@ var storeMutants = []mutant{
 	},
 	{
 		"a conversation ends with the process", "internal/store/threads.go",
-		"missing = w.elsewhere(entries, missing, keys)",
-		"missing = missing[:0]",
+		"w.recalled[questions[n]] = r",
+		"_ = r",
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{
 		"a tool that failed is not noted", "internal/store/threads.go",
-		"if !a.Failed {",
-		"if a.Failed {",
+		"if failed && r.seq != noCall {",
+		"if !failed && r.seq != noCall {",
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{

@@ -32,6 +32,7 @@ func Run(t *testing.T, base func(t *testing.T) Base) {
 		"threads": writeThreads, "one batch": writeThreadAtOnce, "refs": writeRefs, "failures": writeFailures, "sessions": writeSessions,
 		"hours": writeHours, "lost": writeLost, "nothing half": writeHalf, "rejected": writeRejected, "bounds": writeBounds,
 		"prune": writePrune, "prune kinds": writePruneKinds, "forget": writeForget, "readers": writeReaders, "closed": writeClosed, "cut": writeCut,
+		"counted": writeCounted, "counted by many": writeCountedByMany, "late": writeLate,
 		"panic": writePanic, "alike": writeAlike,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, base(t)) })
@@ -191,7 +192,8 @@ func writeRows(t *testing.T, b Base) {
 	b.expect(t, "SELECT * FROM thoughts ORDER BY seq", text("%d|0|0|hm|2", key), text("%d|1|0||80", key), text("%d|2|1|so|2", key))
 	b.expect(t, "SELECT * FROM decisions", text(`%d|cut `+"\uFFFD"+`off|[{"at":%d,"what":"judged","key":"k","why":"overloaded","action":"next_key","scope":"key","until":%d,"for":1000000},{"at":%d,"what":"served"}]`,
 		key, us, us+60_000_000, us))
-	b.expect(t, "SELECT * FROM refs ORDER BY ref", text("call2|%d|1", key), text("resp_2|%d|-1", key))
+	b.expect(t, "SELECT r.ref, r.session = s.id, r.interception, r.seq FROM refs r, sessions s ORDER BY r.ref",
+		text("call2|%s|%d|1", b.yes(t), key), text("resp_2|%s|%d|-1", b.yes(t), key))
 	b.expect(t, "SELECT hour, requests, input, output, cache_read, cache_write, cache_write_long, reasoning, searches, picos, unpriced FROM usage_hours",
 		text("%d|1|14|28|30|40|5|6|1|111|2", morning.Truncate(time.Hour).UnixMicro()))
 	b.expect(t, "SELECT name, started > 0, seen >= started FROM instances", "a|"+b.yes(t)+"|"+b.yes(t))

@@ -294,7 +294,7 @@ func writeCut(t *testing.T, b Base) {
 	took := time.Since(started)
 	written, cut := int64(2*each), 0
 	for i := range batches {
-		within := took * time.Duration(i) / (batches / 2)
+		within := took * time.Duration(i) / (batches / 4)
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		err := s.Write(ctx, nil, batch(2+i))
 		cancel()

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,96 @@ func writeThreads(t *testing.T, b Base) {
 	b.chain(t, want...)
 	write(t, s, nil, list(made(9*time.Second, answering("c4")), made(10*time.Second, answering("c5"))))
 	b.chain(t, append(want, [3]int{9, 0, 5}, [3]int{10, 4, 6})...)
+}
+
+// writeCounted follows clients that count their calls, so that each of their sessions has
+// the same ids: at once, batch by batch, and by a process that remembers nothing.
+func writeCounted(t *testing.T, b Base) {
+	const failed = "SELECT interception, call FROM tool_calls WHERE failed = 1 ORDER BY interception"
+	failing := func(e *ledger.Exchange) {
+		for i := range e.Answers {
+			e.Answers[i].Failed = true
+		}
+	}
+	batch := list(
+		made(0, in("s0"), calling("c0")), made(time.Second, in("s1"), calling("c0")), made(2*time.Second, in("s2"), calling("c0")),
+		made(3*time.Second, in("s1"), answering("c0"), failing, calling("c0")), // its own id once more
+		made(4*time.Second, in("s0"), answering("c0"), calling("c1")),
+		made(5*time.Second, in("s3"), answering("c0"), failing),       // nobody's
+		made(6*time.Second, in("s1"), bobs, answering("c0"), failing), // a session of that name, and somebody else's
+		made(7*time.Second, calling("c0", "plain")),
+		made(8*time.Second, in("s4"), answering("c0")),           // the session got its name later
+		made(9*time.Second, answering("c1")),                     // or has lost it
+		made(10*time.Second, answering("c0")),                    // has none, as the one before
+		made(11*time.Second, in("s2"), answering("plain", "c0")), // one says what the other does not
+	)
+	want := [][3]int{
+		{0, 0, -1}, {1, 1, -1}, {2, 2, -1}, {3, 1, 1}, {4, 0, 0}, {5, 5, -1}, {6, 6, -1},
+		{7, 7, -1}, {8, 7, 7}, {9, 0, 4}, {10, 7, 7}, {11, 7, 7},
+	}
+	key, _, _ := store.Key(batch[1].ID)
+	for name, together := range map[string]int{"at once": len(batch), "one by one": 1, "some": 3} {
+		for _, again := range []bool{false, true} {
+			s := b.Open(t)
+			for part := range slices.Chunk(batch, together) {
+				write(t, s, nil, part)
+				if again {
+					_ = s.Close()
+					s = b.Open(t)
+				}
+			}
+			b.chain(t, want...)
+			b.expect(t, failed, fmt.Sprintf("%d|c0", key))
+			if t.Failed() {
+				t.Fatalf("%s, remembering nothing: %t", name, again)
+			}
+			for _, caller := range []string{"ann", "bob"} {
+				if _, err := s.Forget(t.Context(), caller); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.expect(t, "SELECT COUNT(*) FROM refs", "0")
+			_ = s.Close()
+		}
+	}
+}
+
+// writeCountedByMany has an id that everybody uses: a session finds its own, however many
+// are newer, and who has none is not looked for among all.
+func writeCountedByMany(t *testing.T, b Base) {
+	s := b.Open(t)
+	write(t, s, nil, list(made(0, in("s"), calling("c")), made(time.Second, calling("c", "mine"))))
+	var others []*ledger.Exchange
+	for i := range 200 {
+		others = append(others, made(time.Duration(10+i)*time.Second, bobs, in([]string{"", "other"}[i%2]), calling("c")))
+	}
+	write(t, s, nil, others)
+	_ = s.Close()
+	s = b.Open(t)
+	write(t, s, nil, list(
+		made(300*time.Second, in("s"), answering("c")), made(301*time.Second, answering("c")), made(302*time.Second, answering("c", "mine")),
+		made(303*time.Second, bobs, answering("c")), made(5*time.Second, in("s"), answering("c")), // which is late
+	))
+	key := func(seconds int) int64 {
+		k, _, _ := store.Key(made(time.Duration(seconds) * time.Second).ID)
+		return k
+	}
+	var want []string
+	for _, w := range [][2]int{{5, 0}, {300, 0}, {302, 1}, {303, 208}} {
+		want = append(want, fmt.Sprintf("%d|%d", key(w[0]), key(w[1])))
+	}
+	b.expect(t, "SELECT id, parent FROM interceptions WHERE parent <> 0 ORDER BY id", want...)
+}
+
+// writeLate hears of an old request when newer ones are known: it goes on from what was
+// before it, and nothing goes on from it that does from a newer one.
+func writeLate(t *testing.T, b Base) {
+	s := b.Open(t)
+	write(t, s, nil, list(made(0, in("s"), calling("c"))))
+	write(t, s, nil, list(made(10*time.Second, in("s"), calling("c"))))
+	write(t, s, nil, list(made(5*time.Second, in("s"), answering("c"), calling("c"))))
+	write(t, s, nil, list(made(20*time.Second, in("s"), answering("c"))))
+	b.chain(t, [3]int{0, 0, -1}, [3]int{5, 0, 0}, [3]int{10, 10, -1}, [3]int{20, 10, 10})
 }
 
 // writeThreadAtOnce finds a whole conversation in one batch, whatever the order in which
