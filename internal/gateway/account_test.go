@@ -288,3 +288,53 @@ func TestServersWordsAreKeptWithTheArguments(t *testing.T) {
 		}
 	}
 }
+
+// Calls of central tools that the gateway did not come to are its own all the same, not
+// the client's.
+func TestCallsThatWereNotRun(t *testing.T) {
+	clock := func(i int) string { return messageTurn("tool_use", toolUse(fmt.Sprint("toolu_", i), "clock")) }
+	begun := func(w http.ResponseWriter) {
+		sse(w, messageStart, blockEvents(toolUse("toolu_A", "clock")), blockEvents(toolUse("toolu_B", "edit")))
+	}
+	for name, tt := range map[string]struct {
+		answer func(w http.ResponseWriter, q *http.Request, n int)
+		turn   int
+		want   ledger.ToolOutcome
+		why    string
+	}{
+		"the model was asked for no more": {func(w http.ResponseWriter, _ *http.Request, n int) {
+			if n < 4 {
+				jsonAnswer(w, http.StatusOK, clock(n))
+				return
+			}
+			jsonAnswer(w, http.StatusOK, messageTurn("tool_use", toolUse("toolu_A", "clock"), toolUse("toolu_B", "edit")))
+		}, 4, ledger.ToolRefused, "the answer had to end"},
+		"the model was cut short": {func(w http.ResponseWriter, _ *http.Request, _ int) {
+			jsonAnswer(w, http.StatusOK, messageTurn("max_tokens", toolUse("toolu_A", "clock")))
+		}, 0, ledger.ToolRefused, "the answer had to end"},
+		"the upstream broke off": {func(w http.ResponseWriter, _ *http.Request, _ int) { begun(w); cut(w) }, 0, ledger.ToolRefused, "the answer had to end"},
+		"the client left": {func(w http.ResponseWriter, q *http.Request, _ int) {
+			begun(w)
+			<-q.Context().Done()
+		}, 0, ledger.ToolCancelled, "the client went away"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, setup{tools: &tools{}, upstream: func(w http.ResponseWriter, q *http.Request, _ string, n int) { tt.answer(w, q, n) }})
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				r.do(request(ctx, http.MethodPost, "/v1/messages", messageAsk))
+				e := r.ended()
+				var got []ledger.ToolUse
+				for _, use := range e.Tools {
+					if use.Outcome != ledger.ToolOK {
+						diff(t, "why", tt.why, use.Err.Error())
+						use.Start, use.Err = time.Time{}, nil
+						got = append(got, use)
+					}
+				}
+				diff(t, "calls", []ledger.ToolUse{{Call: "toolu_A", Tool: "clock", Turn: tt.turn, Outcome: tt.want}}, got)
+			})
+		})
+	}
+}

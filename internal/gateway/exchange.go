@@ -207,6 +207,7 @@ func (x *exchange) finish() {
 	x.buffer.Release()
 	x.tally.Close()
 	x.explain()
+	x.unrun()
 	x.charge()
 	x.out.close()
 	x.record.End = time.Now()

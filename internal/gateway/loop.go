@@ -20,16 +20,21 @@ import (
 	"keybridge/keypool"
 )
 
-// errNotKept stands for words that may quote what is not to be kept.
-var errNotKept = errors.New("what the server said is not kept, like the arguments: it may quote them")
+var (
+	errTooMany = errors.New("too many calls at once")
+	errAtEnd   = errors.New("the answer had to end")
+	// errNotKept stands for words that may quote what is not to be kept.
+	errNotKept = errors.New("what the server said is not kept, like the arguments: it may quote them")
+)
 
 // loop is an exchange's conversation with the gateway's own tools.
 type loop struct {
 	tooler dialect.Tooler
 	splice dialect.Splicer
-	steps  []dialect.Step // the turns so far, each with what the tools returned
-	spent  time.Duration  // by calls, one turn after the other
-	final  bool           // the model has been asked for no more calls
+	mine   map[string]bool // the names of the tools
+	steps  []dialect.Step  // the turns so far, each with what the tools returned
+	spent  time.Duration   // by calls, one turn after the other
+	final  bool            // the model has been asked for no more calls
 }
 
 // remember puts back what the client has not seen of earlier turns. It says whether
@@ -68,7 +73,7 @@ func (x *exchange) equip() *fault.Error {
 		mine[name] = true
 	}
 	x.setBody(body)
-	x.loop = &loop{tooler: tooler, splice: tooler.Splice(func(name string) bool { return mine[name] })}
+	x.loop = &loop{tooler: tooler, mine: mine, splice: tooler.Splice(func(name string) bool { return mine[name] })}
 	if m, ok := x.out.splice.(*unmeter); ok {
 		m.next = x.loop.splice
 	} else {
@@ -192,7 +197,7 @@ func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
 	for i, c := range calls {
 		if i >= x.s.Loop.MaxCalls {
 			results[i] = notRun(c, "too many calls at once. Call the tool again in the next turn, with fewer calls beside it.")
-			uses[i] = ledger.ToolUse{Tool: c.Name, Start: began, Outcome: ledger.ToolRefused}
+			uses[i] = ledger.ToolUse{Tool: c.Name, Start: began, Outcome: ledger.ToolRefused, Err: errTooMany}
 			continue
 		}
 		running.Go(func() { results[i], uses[i] = x.call(ctx, c) })
@@ -227,6 +232,24 @@ func (x *exchange) call(ctx context.Context, c llm.ToolCall) (result llm.ToolRes
 		use = ledger.ToolUse{Tool: c.Name, Start: began, Duration: time.Since(began), Outcome: ledger.ToolInvalid, Err: fmt.Errorf("panic: %v", caught)}
 	}()
 	return x.s.Tools.Call(ctx, x.record.Principal, c)
+}
+
+// unrun puts into the record the calls of the gateway's tools in the last turn, if it was
+// not their turn any more.
+func (x *exchange) unrun() {
+	last := len(x.record.Turns) - 1
+	if x.loop == nil || last < 0 || slices.ContainsFunc(x.record.Tools, func(u ledger.ToolUse) bool { return u.Turn == last }) {
+		return
+	}
+	outcome, why := ledger.ToolRefused, errAtEnd
+	if x.gone() {
+		outcome, why = ledger.ToolCancelled, errClientGone
+	}
+	for _, c := range x.record.Turns[last].Calls {
+		if x.loop.mine[c.Name] && !c.Hosted {
+			x.record.Tools = append(x.record.Tools, ledger.ToolUse{Call: c.ID, Tool: c.Name, Turn: last, Start: time.Now(), Outcome: outcome, Err: why})
+		}
+	}
 }
 
 // notRun answers a call that was not run.

@@ -100,4 +100,10 @@ var loopMutants = []mutant{
 		"quotes && x.s == nil {",
 		"internal/gateway TestServersWordsAreKeptWithTheArguments",
 	},
+	{
+		"calls that were not run are taken for the client's", "internal/gateway/exchange.go",
+		"\tx.unrun()\n",
+		"",
+		"internal/gateway TestCallsThatWereNotRun",
+	},
 }
