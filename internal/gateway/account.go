@@ -13,13 +13,21 @@ import (
 
 const mostSession = 200 // bytes of what a client calls a conversation
 
+// admit notes that the caller is let in, and with which program: all that is known of a
+// request that is refused for its body.
+func (x *exchange) admit() {
+	x.record.Admitted = true
+	if x.match.Bridged() {
+		x.record.Client, x.record.Version = clientOf(x.r.Header)
+	}
+}
+
 // describe puts into the record what the request says of itself.
 func (x *exchange) describe(p *dialect.Peeked, want *keypool.Want) {
 	if !x.match.Bridged() {
 		return
 	}
 	e := &x.record
-	e.Client, e.Version = clientOf(x.r.Header)
 	if want.Signal != opening { // that one is this process's own
 		e.Session, e.Signal = want.Session[:min(len(want.Session), mostSession)], want.Signal
 	}
@@ -39,6 +47,19 @@ func (x *exchange) begin() *fault.Error {
 		return nil
 	}
 	return x.g.o.Recorder.Begin(&x.record)
+}
+
+// settle completes the record. A panic in it costs what is missing then, not the end of the
+// exchange.
+func (x *exchange) settle() {
+	defer func() {
+		if caught := recover(); caught != nil {
+			x.tellOf(caught)
+		}
+	}()
+	x.explain()
+	x.unrun()
+	x.charge()
 }
 
 // charge prices the turns. Who brings a key of their own pays for them elsewhere.

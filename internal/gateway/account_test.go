@@ -338,3 +338,32 @@ func TestCallsThatWereNotRun(t *testing.T) {
 		})
 	}
 }
+
+// A request that cannot be understood is recorded, too, with who sent it.
+func TestRefusedRequestsAreOfTheirClient(t *testing.T) {
+	r := newRig(t, setup{upstream: func(http.ResponseWriter, *http.Request, string, int) { t.Error("went upstream") }})
+	diff(t, "status", http.StatusBadRequest, r.post("/v1/messages", `{"model":`, "User-Agent", "claude-cli/2.1.210 (external, cli)").Status)
+	e := r.ended()
+	diff(t, "client", [2]string{"claude-code", "2.1.210"}, [2]string{e.Client, e.Version})
+	diff(t, "admitted", true, e.Admitted)
+}
+
+// brokenPrices prices nothing.
+type brokenPrices struct{}
+
+func (brokenPrices) Charge(verdict.Family, string, string, int, *llm.Turn) []ledger.Charge {
+	panic("no such price")
+}
+
+// Whatever goes wrong in the books, the client has its answer and the exchange ends.
+func TestBooksMayPanic(t *testing.T) {
+	r := newRig(t, setup{upstream: func(w http.ResponseWriter, _ *http.Request, _ string, _ int) { sse(w, roleChunk, textChunk, doneChunk) }})
+	r.snapshot.Prices = brokenPrices{}
+	got := r.post("/v1/chat/completions", chatRequest)
+	diff(t, "body", roleChunk+textChunk+doneChunk, got.Body)
+	e := r.ended()
+	diff(t, "status", ledger.Completed, e.Status)
+	if logs := r.logs.String(); got.Err != nil || !strings.Contains(logs, "no such price") || !strings.Contains(logs, "account_test.go") {
+		t.Errorf("%v, the log says %s", got.Err, logs)
+	}
+}

@@ -151,6 +151,9 @@ func TestOwnKeyAnswers(t *testing.T) {
 				t.Errorf("status %s", e.Status)
 			}
 			diff(t, "attempts", 1, len(e.Attempts))
+			if tt.status >= http.StatusBadRequest {
+				diff(t, "turns", 0, len(e.Turns))
+			}
 		})
 	}
 }

@@ -63,7 +63,7 @@ func (x *exchange) relay() *fault.Error {
 		turn := f.observer.Turn()
 		x.turned(f)
 		f.lease.Release(x.used(f))
-		if x.match.Bridged() {
+		if x.match.Bridged() && f.resp.StatusCode < http.StatusBadRequest { // an error, as callers with their own keys are shown it, is no turn
 			x.record.Turns = append(x.record.Turns, turn)
 		}
 	}()

@@ -206,9 +206,7 @@ func (x *exchange) finish() {
 	x.source.stop(time.Time{})
 	x.buffer.Release()
 	x.tally.Close()
-	x.explain()
-	x.unrun()
-	x.charge()
+	x.settle()
 	x.out.close()
 	x.record.End = time.Now()
 	x.record.FirstEvent = x.out.firstEvent()
@@ -227,14 +225,19 @@ func (x *exchange) finish() {
 	}
 	if caught != nil && caught != http.ErrAbortHandler { //nolint:errorlint // the very value
 		x.fail(fmt.Errorf("panic: %v", caught))
-		x.g.o.Logger.LogAttrs(context.WithoutCancel(x.r.Context()), slog.LevelError, "panic while serving a request",
-			slog.String("id", x.record.ID), slog.Any("panic", caught), slog.String("stack", string(debug.Stack())))
+		x.tellOf(caught)
 	}
 	x.record.Class = x.class()
 	x.g.o.Ledger.Finished(&x.record)
 	if caught != nil || x.abort {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// tellOf logs a panic, from where it was caught.
+func (x *exchange) tellOf(caught any) {
+	x.g.o.Logger.LogAttrs(context.WithoutCancel(x.r.Context()), slog.LevelError, "panic while serving a request",
+		slog.String("id", x.record.ID), slog.Any("panic", caught), slog.String("stack", string(debug.Stack())))
 }
 
 // closeAttempts closes what the oldest n attempts left open.

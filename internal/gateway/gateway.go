@@ -141,7 +141,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case lost != nil:
 		x.refuse(lost)
 	default:
-		x.record.Admitted = true
+		x.admit()
 		x.serve()
 	}
 }

@@ -101,7 +101,7 @@ var loopMutants = []mutant{
 		"internal/gateway TestServersWordsAreKeptWithTheArguments",
 	},
 	{
-		"calls that were not run are taken for the client's", "internal/gateway/exchange.go",
+		"calls that were not run are taken for the client's", "internal/gateway/account.go",
 		"\tx.unrun()\n",
 		"",
 		"internal/gateway TestCallsThatWereNotRun",
