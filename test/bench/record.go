@@ -52,8 +52,8 @@ func recorded(r *rig, name string) ([]figure, error) {
 		memory := t.figure("peak memory, MiB, "+k.name, 0, peak)
 		figures = append(figures, cpu.against(), memory.against())
 	}
-	late, err := recordedAtRate(r, all)
-	return append(figures, late), err
+	atRate, err := recordedAtRate(r, all)
+	return append(figures, atRate...), err
 }
 
 // against makes the values of the gateway that records the figure's own, and those of
@@ -63,22 +63,31 @@ func (f figure) against() figure {
 	return f
 }
 
-// recordedAtRate is how much later the slowest answers come, in microseconds.
-func recordedAtRate(r *rig, all []*subject) (figure, error) {
-	const most = 1000
-	f := figure{name: fmt.Sprintf("p99 at %d per second, µs later", perSecond), values: map[string][]float64{}, most: most, absolute: true}
+// recordedAtRate is what a request costs and how much later the slowest answers come, in
+// microseconds, when requests come one by one.
+func recordedAtRate(r *rig, all []*subject) ([]figure, error) {
+	rate := fmt.Sprintf("at %d per second", perSecond)
+	p99 := figure{name: "p99 " + rate + ", µs later", values: map[string][]float64{}, most: 1000, absolute: true, judged: recording}
 	body, want, n := chat(blockingPath, 1_000), answerLength(blockingPath), r.some(8*perSecond)
+	t := samples{}
 	for range r.rounds {
-		p99 := map[string]float64{}
+		slowest := map[string]float64{}
 		for _, s := range all {
-			took, err := s.arrive(n, time.Second/perSecond, func() error { return s.ask(body, want) })
+			one, err := r.measure(s, n, func() error {
+				took, err := s.arrive(n, time.Second/perSecond, func() error { return s.ask(body, want) })
+				if err != nil {
+					return errors.Join(err, s.alive())
+				}
+				slowest[s.name] = quantile(took, 0.99)
+				return nil
+			})
 			if err != nil {
-				return f, fmt.Errorf("%s: %w", s.name, errors.Join(err, s.alive()))
+				return nil, err
 			}
-			p99[s.name] = quantile(took, 0.99)
+			t[s.name] = append(t[s.name], one)
 		}
-		f.values[recording] = append(f.values[recording], p99[recording]-p99[keybridge])
+		p99.values[recording] = append(p99.values[recording], slowest[recording]-slowest[keybridge])
 	}
-	f.judged = recording
-	return f, nil
+	cpu := t.figure("CPU µs per 1 KB request "+rate, 1.1, func(s sample) float64 { return s.cpu })
+	return []figure{cpu.against(), p99}, nil
 }
