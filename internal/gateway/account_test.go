@@ -269,7 +269,7 @@ func TestUsageOfWhatWasHeldBack(t *testing.T) {
 type strict struct{ tools }
 
 func (*strict) Call(_ context.Context, _ ledger.Principal, c llm.ToolCall) (llm.ToolResult, ledger.ToolUse) {
-	use := ledger.ToolUse{Server: "here", Tool: "clock", Outcome: ledger.ToolInvalid, Err: fmt.Errorf("refused: %w", ledger.ServerWords("no time in 4111"))}
+	use := ledger.ToolUse{Server: "here", Tool: "clock", Outcome: ledger.ToolInvalid, Err: fmt.Errorf("refused: %w", ledger.ToldError("no time in 4111"))}
 	return llm.ToolResult{CallID: c.ID, IsError: true, Parts: []llm.Part{{Text: "no time in 4111"}}}, use
 }
 

@@ -209,7 +209,7 @@ func (x *exchange) run(calls []llm.ToolCall) []llm.ToolResult {
 		if uses[i].Outcome == ledger.ToolTimeout && x.r.Context().Err() != nil {
 			uses[i].Outcome = ledger.ToolCancelled
 		}
-		if _, quotes := errors.AsType[ledger.ServerWords](uses[i].Err); quotes && !x.s.Keep.Arguments {
+		if _, quotes := errors.AsType[ledger.ToldError](uses[i].Err); quotes && !x.s.Keep.Arguments {
 			uses[i].Err = errNotKept
 		}
 	}

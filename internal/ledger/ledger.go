@@ -163,12 +163,12 @@ const (
 	ToolCancelled   ToolOutcome = "cancelled"   // the client went away
 )
 
-// ServerWords is why a call of a tool failed, as its server put it: it may quote the
+// ToldError is why a call of a tool failed, as its server told it: it may quote the
 // arguments.
-type ServerWords string
+type ToldError string
 
 // Error implements error.
-func (w ServerWords) Error() string { return string(w) }
+func (e ToldError) Error() string { return string(e) }
 
 // Decision is one choice that was made about an exchange: a key passed over, handed
 // out or judged, a wait, a session kept or moved, an end. Its words are of closed sets.

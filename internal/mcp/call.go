@@ -19,7 +19,7 @@ import (
 )
 
 // Call runs a call of a tool that Of has listed for the caller. What the server itself says
-// of why it has failed is a ledger.ServerWords in the use.
+// of why it has failed is a ledger.ToldError in the use.
 func (r *Room) Call(ctx context.Context, who ledger.Principal, c llm.ToolCall) (llm.ToolResult, ledger.ToolUse) {
 	use := ledger.ToolUse{Tool: cut(c.Name, 128), Start: time.Now()}
 	res := llm.ToolResult{CallID: c.ID}
@@ -97,7 +97,7 @@ func (s *server) use(ctx context.Context, tool string, args []byte) used {
 		o, sorry := s.blame(ctx, whole, f, err)
 		u := failed(o, plain(err, f), sorry)
 		if f.err() == nil && (o == ledger.ToolInvalid || o == ledger.ToolUnavailable) {
-			u.err = ledger.ServerWords(u.err.Error())
+			u.err = ledger.ToldError(u.err.Error())
 		}
 		return u
 	case res.NeedsInput():

@@ -457,7 +457,7 @@ func TestServersOwnWordsAreMarked(t *testing.T) {
 	waitUp(t, r, "one")
 	for tool, quotes := range map[string]bool{"kb_one_pay": true, "kb_one_large": false} {
 		_, use := call(t, r, tool, `{"card":"4111"}`)
-		_, marked := errors.AsType[ledger.ServerWords](use.Err)
+		_, marked := errors.AsType[ledger.ToldError](use.Err)
 		if use.Outcome != ledger.ToolInvalid || marked != quotes || strings.Contains(use.Err.Error(), "4111") != quotes {
 			t.Errorf("%s: %s, marked %t: %v", tool, use.Outcome, marked, use.Err)
 		}

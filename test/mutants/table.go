@@ -254,8 +254,8 @@ var byteMutants = []mutant{
 	},
 	{
 		"a usage in a choice is overlooked", "internal/dialect/chat/observe.go",
-		"o.used(usage)",
-		"_ = usage",
+		"o.used(c.usage)",
+		"_ = c.usage",
 		"internal/dialect/chat TestRecords",
 	},
 	{

@@ -82,28 +82,4 @@ var loopMutants = []mutant{
 		"ev.Raw = m.Mask(ev.Raw)",
 		"internal/gateway TestErrorsAreMaskedBeforeTheyAreSpliced",
 	},
-	{
-		"what an upstream says of a refusal is recorded", "internal/gateway/converse.go",
-		"x.fail(a) // what",
-		"// what",
-		"internal/gateway TestWordsOfRefusalsAreNotRecorded",
-	},
-	{
-		"what an attempt used that was repeated is counted", "internal/gateway/attempt.go",
-		"x.unread = llm.Turn{} // of an attempt before",
-		"_ = llm.Turn{}",
-		"internal/gateway TestUsageOfWhatWasHeldBack",
-	},
-	{
-		"a tool's server is quoted where arguments are not kept", "internal/gateway/loop.go",
-		"quotes && !x.s.Keep.Arguments {",
-		"quotes && x.s == nil {",
-		"internal/gateway TestServersWordsAreKeptWithTheArguments",
-	},
-	{
-		"calls that were not run are taken for the client's", "internal/gateway/account.go",
-		"\tx.unrun()\n",
-		"",
-		"internal/gateway TestCallsThatWereNotRun",
-	},
 }

@@ -136,41 +136,48 @@ func (o *observer) choose(choices []byte, used bool) (content bool) {
 		return false
 	}
 	for parts := dialect.PartsOf(choices); ; {
-		_, choice, ok := parts.Next()
+		_, raw, ok := parts.Next()
 		if !ok {
 			return content
 		}
-		index, reason, message, usage := readChoice(choice)
+		c := readChoice(raw)
 		if !used {
-			o.used(usage)
+			o.used(c.usage)
 		}
-		says := len(message) > 0 && o.heard.message(index, message)
-		content = content || says || reason != ""
-		o.saw(index, reason != "")
-		if reason != "" && (index == 0 || o.turn.Stop == "") {
-			o.turn.Stop = reason
+		says := len(c.message) > 0 && o.heard.message(c.index, c.message)
+		content = content || says || c.reason != ""
+		o.saw(c.index, c.reason != "")
+		if c.reason != "" && (c.index == 0 || o.turn.Stop == "") {
+			o.turn.Stop = c.reason
 		}
 	}
 }
 
-func readChoice(choice []byte) (index int64, reason string, message, usage []byte) {
-	if choice[0] != '{' {
-		return 0, "", nil, nil
+// choice is what is read of one.
+type choice struct {
+	index          int64
+	reason         string
+	message, usage []byte
+}
+
+func readChoice(raw []byte) (c choice) {
+	if raw[0] != '{' {
+		return c
 	}
-	for parts := dialect.PartsOf(choice); ; {
+	for parts := dialect.PartsOf(raw); ; {
 		name, v, ok := parts.Next()
 		if !ok {
-			return index, reason, message, usage
+			return c
 		}
 		switch string(name) {
 		case "index":
-			index = dialect.Count(v)
+			c.index = dialect.Count(v)
 		case "finish_reason":
-			reason = cmp.Or(word(v), reason)
+			c.reason = cmp.Or(word(v), c.reason)
 		case "delta", "message":
-			message = v
+			c.message = v
 		case "usage": // Moonshot's, in the last chunk
-			usage = v
+			c.usage = v
 		}
 	}
 }
