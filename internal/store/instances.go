@@ -31,7 +31,7 @@ func (w *writer) begin(ctx context.Context, db *Database, name string) error {
 		w.instance = newID(w.started)
 	}
 	w.name = name
-	w.epoch = 0 // no table has it: what is remembered may be of another database
+	*w.epoch = 0 // no table has it: what is remembered may be of another database
 	_, err := w.beat(ctx)
 	return err
 }
@@ -205,5 +205,5 @@ method, stream, model, model_asked, model_answered, credential, key, hint, repor
 		&k.http, &k.class, &k.caller, &k.metadata, &k.client, &k.version, &k.signal, &k.provider, &k.route,
 		&k.method, &stream, &k.model, &k.asked, &k.answered, &k.credential, &k.key, &k.hint, &reported)
 	k.status, k.stream, k.reported = string(ledger.Lost), stream != 0, reported != 0
-	return w.kinds.id(k), err
+	return w.kinds.id(k.caller, k), err
 }

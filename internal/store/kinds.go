@@ -4,6 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"strings"
+	"time"
+)
+
+const (
+	// mostNew are the kinds of one table that are new in an hour for one caller: what else he
+	// thinks of is written as if it were all the same.
+	mostNew = 1000
+	other   = "other"
 )
 
 // A kind is what repeats of rows: it has a row of its own, whose id is a hash of the rest.
@@ -33,11 +41,11 @@ type turnKind struct {
 
 type toolKind struct{ kind, server, name, outcome string }
 
-// columns are the kind's own, behind its id.
 type kinded[K any] interface {
 	comparable
-	columns(b *batch)
-	own() K // a copy: what its texts are cut from may be large, and a cache keeps them
+	columns(b *batch) // the kind's own, behind its id
+	own() K           // a copy, of plain texts: what they are cut from may be large, and a cache keeps them
+	coarse() K        // without what a caller may have made up
 }
 
 func (k interceptionKind) columns(b *batch) {
@@ -85,15 +93,44 @@ func (k toolKind) own() toolKind {
 	return k
 }
 
+func (k interceptionKind) coarse() interceptionKind {
+	k.version, k.hint = "", ""
+	blur(&k.model, &k.asked, &k.answered)
+	return k
+}
+
+func (k attemptKind) coarse() attemptKind {
+	k.hint = ""
+	return k
+}
+
+func (k turnKind) coarse() turnKind {
+	blur(&k.model, &k.stop, &k.tier)
+	return k
+}
+
+func (k toolKind) coarse() toolKind {
+	blur(&k.name)
+	return k
+}
+
 func clone(texts ...*string) {
 	for _, s := range texts {
-		*s = strings.Clone(*s)
+		*s = strings.Clone(plain(*s))
+	}
+}
+
+func blur(texts ...*string) {
+	for _, s := range texts {
+		if *s != "" {
+			*s = other
+		}
 	}
 }
 
 func texts(b *batch, list ...string) {
 	for _, s := range list {
-		b.text(plain(s))
+		b.text(s)
 	}
 }
 
@@ -108,19 +145,35 @@ func plain(s string) string {
 
 // kinds are those of one table.
 type kinds[K kinded[K]] struct {
-	known cache[K, int64]
-	rows  batch // to be inserted
+	cache[K, int64]
+
+	rows         batch  // to be inserted
+	epoch        *int64 // since when at the latest each is in use
+	hour         int64
+	counted, new map[string]int // by caller: that were new in the hour, and in the transaction at hand
 }
 
-func newKinds[K kinded[K]](t *table) kinds[K] {
-	return kinds[K]{known: newCache[K, int64](knownKinds), rows: batch{table: t}}
+func newKinds[K kinded[K]](name, list string, epoch *int64) kinds[K] {
+	// Whoever deletes kinds that nothing is of leaves those alone that came into use since.
+	t := &table{name, columns("id, " + list + ", seen"), " ON CONFLICT (id) DO UPDATE SET seen = excluded.seen WHERE " + name + ".seen < excluded.seen"}
+	return kinds[K]{
+		cache: newCache[K, int64](knownKinds), rows: batch{table: t}, epoch: epoch, counted: map[string]int{}, new: map[string]int{},
+	}
 }
 
 // id is a kind's; a kind not known to be in the tables is put among what is to be inserted.
-func (ks *kinds[K]) id(k K) int64 {
-	if id, ok := ks.known.get(k); ok {
+func (ks *kinds[K]) id(caller string, k K) int64 {
+	if id, ok := ks.get(k); ok {
 		return id
 	}
+	k = k.own()
+	if ks.many(caller) {
+		k = k.coarse()
+	}
+	if id, ok := ks.get(k); ok {
+		return id
+	}
+	ks.new[caller]++
 	at := len(ks.rows.args)
 	ks.rows.int(0)
 	k.columns(&ks.rows)
@@ -139,6 +192,35 @@ func (ks *kinds[K]) id(k K) int64 {
 	}
 	id := int64(binary.BigEndian.Uint64(h.Sum(nil)) >> 1)
 	ks.rows.args[at].Value = id
-	ks.known.add(k.own(), id)
+	ks.rows.int(*ks.epoch)
+	ks.add(k, id)
 	return id
+}
+
+// many says that a caller has had enough new kinds in this hour.
+func (ks *kinds[K]) many(caller string) bool {
+	if now := micros(time.Now()) / hour; now != ks.hour {
+		ks.hour = now
+		clear(ks.counted)
+	}
+	return ks.counted[caller]+ks.new[caller] >= mostNew
+}
+
+func (ks *kinds[K]) commit() {
+	ks.cache.commit()
+	for caller, n := range ks.new {
+		ks.counted[caller] += n
+	}
+	clear(ks.new)
+}
+
+func (ks *kinds[K]) rollback() {
+	ks.cache.rollback()
+	clear(ks.new)
+}
+
+// forget also forgets how many were new: those that were known are, once more.
+func (ks *kinds[K]) forget() {
+	ks.cache.forget()
+	clear(ks.counted)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -69,7 +70,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep Keep) (Pruned, er
 		}
 	}
 	if p.Interceptions > 0 || p.Hours > 0 {
-		return p, s.pruneKinds(ctx)
+		return p, s.pruneKinds(ctx, now)
 	}
 	return p, nil
 }
@@ -157,22 +158,81 @@ AND NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.session = s.id AND i.sessi
 	})
 }
 
-const unusedKinds = `interception_kinds WHERE NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.kind = interception_kinds.id)
-AND NOT EXISTS (SELECT 1 FROM usage_hours u WHERE u.kind = interception_kinds.id)`
+// sweepEvery is how often it is looked which kinds are out of use where that takes reading
+// all that might be of them.
+const sweepEvery = 24 * time.Hour
 
 // pruneKinds deletes the kinds that nothing is of any more.
-func (s *Store) pruneKinds(ctx context.Context) error {
-	return s.deleting(ctx, func() error {
-		var unused int64
-		if err := s.w.conn.QueryRowContext(ctx, "SELECT count(*) FROM "+unusedKinds).Scan(&unused); err != nil || unused == 0 {
+func (s *Store) pruneKinds(ctx context.Context, now time.Time) error {
+	list := [][2]string{
+		{"interception_kinds", `NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.kind = k.id)
+AND NOT EXISTS (SELECT 1 FROM usage_hours u WHERE u.kind = k.id)`},
+		{"attempt_kinds", "k.id NOT IN (SELECT DISTINCT kind FROM attempts)"},
+		{"turn_kinds", "k.id NOT IN (SELECT DISTINCT kind FROM turns)"},
+		{"tool_kinds", "k.id NOT IN (SELECT DISTINCT kind FROM tool_calls)"},
+	}
+	if last := s.swept.Load(); now.UnixNano()-last >= int64(sweepEvery) {
+		s.swept.Store(now.UnixNano())
+	} else {
+		list = list[:1]
+	}
+	for _, of := range list {
+		if err := s.pruneUnused(ctx, of[0], of[1]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// pruneUnused deletes the kinds of a table that a condition is true of. To find them holds
+// up nobody; so they are found twice: first whether there are any, and then, when every
+// writer marks what it takes up, which.
+func (s *Store) pruneUnused(ctx context.Context, table, unused string) error {
+	ids, err := s.unused(ctx, table, unused, 1<<62)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	var epoch int64
+	err = s.deleting(ctx, func() error {
 		if err := s.outdate(ctx); err != nil {
 			return err
 		}
-		_, err := s.delete(ctx, unusedKinds)
-		return err
+		return s.w.conn.QueryRowContext(ctx, "SELECT epoch FROM state").Scan(&epoch)
 	})
+	if err != nil {
+		return err
+	}
+	if ids, err = s.unused(ctx, table, unused, epoch); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(ids, pruneAtOnce) {
+		err := s.deleting(ctx, func() error {
+			if *s.w.epoch < epoch {
+				return nil // another file has taken its place
+			}
+			_, err := s.delete(ctx, table+" WHERE seen < ? AND id IN "+in(len(some)), slices.Concat([]any{epoch}, some)...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unused are the kinds of a table that a condition is true of, and that nobody has taken
+// up since an epoch.
+func (s *Store) unused(ctx context.Context, table, condition string, epoch int64) (ids []any, err error) {
+	err = s.look(ctx, func(v *view) error {
+		ids = nil
+		return v.each("SELECT k.id FROM "+table+" k WHERE k.seen < ? AND "+condition, []any{epoch}, func(rows *sql.Rows) error {
+			var id int64
+			err := rows.Scan(&id)
+			ids = append(ids, id)
+			return err
+		})
+	})
+	return ids, err
 }
 
 // outdate tells every writer, once it may go on, that what it remembers is out of date.

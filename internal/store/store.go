@@ -31,7 +31,8 @@ type Store struct {
 	engine *Engine
 	o      Options
 
-	read atomic.Pointer[sql.DB] // of the database that is open
+	swept atomic.Int64           // when Prune last looked for kinds everywhere
+	read  atomic.Pointer[sql.DB] // of the database that is open
 
 	mu     sync.Mutex // of what writes
 	db     *Database  // nil: to be opened

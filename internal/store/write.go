@@ -29,7 +29,7 @@ type writer struct {
 	beaten   time.Time
 	others   map[int64]sighting
 
-	epoch  int64
+	epoch  *int64
 	seed   maphash.Seed
 	tables *tables
 
@@ -48,18 +48,17 @@ type writer struct {
 }
 
 func newWriter(e *Engine) *writer {
-	kind := func(name, columns_ string) *table {
-		return &table{name, columns("id, " + columns_), " ON CONFLICT (id) DO NOTHING"}
-	}
+	epoch := new(int64)
 	return &writer{
 		inserter: inserter{engine: e, prepared: map[statement]driver.StmtExecContext{}},
+		epoch:    epoch,
 		seed:     maphash.MakeSeed(),
 		tables:   newTables(),
-		kinds: newKinds[interceptionKind](kind("interception_kinds", "status, http_status, class, caller, metadata, client, version, "+
-			"signal, provider, route, method, stream, model, model_asked, model_answered, credential, key, hint, reported")),
-		attempts: newKinds[attemptKind](kind("attempt_kinds", "key, hint, status, action, reason")),
-		turns:    newKinds[turnKind](kind("turn_kinds", "model, stop, tier, reported, complete, price_model, price_version")),
-		tools:    newKinds[toolKind](kind("tool_kinds", "kind, server, name, outcome")),
+		kinds: newKinds[interceptionKind]("interception_kinds", "status, http_status, class, caller, metadata, client, version, "+
+			"signal, provider, route, method, stream, model, model_asked, model_answered, credential, key, hint, reported", epoch),
+		attempts: newKinds[attemptKind]("attempt_kinds", "key, hint, status, action, reason", epoch),
+		turns:    newKinds[turnKind]("turn_kinds", "model, stop, tier, reported, complete, price_model, price_version", epoch),
+		tools:    newKinds[toolKind]("tool_kinds", "kind, server, name, outcome", epoch),
 		known:    newCache[sessionName, session](knownSessions),
 		refs:     newCache[uint64, ref](knownRefs),
 		recalled: map[question]ref{},
@@ -159,15 +158,14 @@ func (w *writer) transaction(ctx context.Context, f func() error) error {
 		_, err = w.conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
-		w.forgetFresh()
+		for _, m := range w.memories() {
+			m.rollback()
+		}
 		return errors.Join(err, w.rollback(ctx))
 	}
-	w.kinds.known.commit()
-	w.attempts.known.commit()
-	w.turns.known.commit()
-	w.tools.known.commit()
-	w.known.commit()
-	w.refs.commit()
+	for _, m := range w.memories() {
+		m.commit()
+	}
 	return nil
 }
 
@@ -192,13 +190,15 @@ func (w *writer) rollback(ctx context.Context) error {
 	return nil
 }
 
-func (w *writer) forgetFresh() {
-	w.kinds.known.rollback()
-	w.attempts.known.rollback()
-	w.turns.known.rollback()
-	w.tools.known.rollback()
-	w.known.rollback()
-	w.refs.rollback()
+// memory is what is remembered of a table.
+type memory interface {
+	commit()
+	rollback()
+	forget()
+}
+
+func (w *writer) memories() [6]memory {
+	return [...]memory{&w.kinds, &w.attempts, &w.turns, &w.tools, &w.known, &w.refs}
 }
 
 // current forgets what is remembered if others have deleted rows. They cannot go on to
@@ -208,14 +208,11 @@ func (w *writer) current(ctx context.Context) error {
 	if err := w.conn.QueryRowContext(ctx, "SELECT epoch FROM state"+w.engine.Share).Scan(&epoch); err != nil {
 		return err
 	}
-	if epoch != w.epoch {
-		w.epoch = epoch
-		w.kinds.known.forget()
-		w.attempts.known.forget()
-		w.turns.known.forget()
-		w.tools.known.forget()
-		w.known.forget()
-		w.refs.forget()
+	if epoch != *w.epoch {
+		*w.epoch = epoch
+		for _, m := range w.memories() {
+			m.forget()
+		}
 	}
 	return nil
 }
@@ -270,7 +267,7 @@ func (w *writer) gather(target *batch) (ended int64) {
 	for i := range w.begun {
 		if n := &w.begun[i]; !n.skip {
 			w.thread(n)
-			n.kind = w.kinds.id(kindOf(n.e, ledger.Open))
+			n.kind = w.kinds.id(n.e.Principal.Name, kindOf(n.e, ledger.Open))
 			w.interception(&w.tables.began, n, 0, &tally{})
 		}
 	}
@@ -282,7 +279,7 @@ func (w *writer) end(target *batch, n *entry) {
 	e := n.e
 	w.thread(n)
 	w.remember(n)
-	n.kind = w.kinds.id(kindOf(e, e.Status))
+	n.kind = w.kinds.id(e.Principal.Name, kindOf(e, e.Status))
 	sum := w.below(n)
 	w.interception(target, n, max(micros(e.End), micros(e.Start), 1), &sum)
 
@@ -369,8 +366,12 @@ func (w *writer) settle(ctx context.Context) error {
 // place finds the row of an entry, or room for it.
 func (w *writer) place(ctx context.Context, n *entry, taken map[int64]bool) error {
 	first, _, _ := Key(n.e.ID)
+	share := w.engine.Share
+	if share != "" {
+		share += " OF i" // kinds are inserted in an order, so that gateways do not wait for each other
+	}
 	found, err := w.conn.QueryContext(ctx, w.engine.text(`SELECT i.id, i.nonce, i.kind, i.ended, k.status
-FROM interceptions i JOIN interception_kinds k ON k.id = i.kind WHERE i.id >= ? AND i.id < ? ORDER BY i.id`+w.engine.Share), first, first+neighbours)
+FROM interceptions i JOIN interception_kinds k ON k.id = i.kind WHERE i.id >= ? AND i.id < ? ORDER BY i.id`+share), first, first+neighbours)
 	if err != nil {
 		return err
 	}

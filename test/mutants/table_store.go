@@ -24,8 +24,38 @@ var storeMutants = []mutant{
 	},
 	{
 		"what a failed transaction has learned is kept", "internal/store/write.go",
-		"w.kinds.known.rollback()",
-		"w.kinds.known.commit()",
+		"m.rollback()",
+		"m.commit()",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"the same call id in another session makes a thread", "internal/store/threads.go",
+		"(o.n.session == 0 || n.session == 0) && ",
+		"",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a caller makes as many kinds as he likes", "internal/store/kinds.go",
+		"ks.counted[caller]+ks.new[caller] >= mostNew",
+		"ks.counted[caller] < 0",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"another file is taken for the one that was there", "internal/store/instances.go",
+		"*w.epoch = 0 //",
+		"//",
+		"internal/store/sqlite TestFileGone",
+	},
+	{
+		"a panic leaves the connection in a transaction", "internal/store/write.go",
+		"err = w.attempt(f)",
+		"err = f()",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"session names that are one text are two sessions", "internal/store/sessions.go",
+		"sessionName{plain(e.Principal.Name), plain(e.Session)}",
+		"sessionName{e.Principal.Name, e.Session}",
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{

@@ -207,7 +207,7 @@ func TestNewerTablesAreLeftAlone(t *testing.T) {
 	s.Close()
 	statement(t, path, "INSERT INTO migrations (version_id, is_applied) VALUES (99, 1)")
 	_, err := open(t, path)
-	expectError(t, err, store.Newer, path, "the tables are of version 99, and this Keybridge knows versions up to 2: run the newer Keybridge")
+	expectError(t, err, store.Newer, path, "the tables are of version 99, and this Keybridge knows versions up to 3: run the newer Keybridge")
 	statement(t, path, "DELETE FROM migrations WHERE version_id = 99")
 	expectCount(t, mustOpen(t, path), 3)
 }

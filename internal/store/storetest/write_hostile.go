@@ -47,3 +47,67 @@ func writeAlike(t *testing.T, b Base) {
 	b.expect(t, "SELECT COUNT(*), COUNT(DISTINCT name) FROM sessions", "16|16")
 	b.expect(t, "SELECT COUNT(*) FROM interceptions i JOIN sessions s ON s.id = i.session", "64")
 }
+
+// writeHostile meets a caller who says something else each time, in all that he has a say in.
+func writeHostile(t *testing.T, b Base) {
+	s := b.Open(t)
+	const requests = 3000
+	for first := range requests / 500 {
+		var batch []*ledger.Exchange
+		for i := range 500 {
+			n := fmt.Sprint(first*500 + i)
+			batch = append(batch, made(time.Duration(first*500+i)*time.Millisecond, calling("c"), func(e *ledger.Exchange) {
+				e.Version, e.Model, e.Principal.Credential = "v"+n, "m"+n, ledger.BYOK
+				e.Attempts[0].Hint = "h" + n
+				e.Turns[0].Model, e.Turns[0].Stop, e.Turns[0].Tier, e.Turns[0].Calls[0].Name = "a"+n, "s"+n, "t"+n, "x"+n
+			}))
+		}
+		write(t, s, nil, append(batch, made(time.Hour+time.Duration(first)*time.Second, bobs, func(e *ledger.Exchange) { e.Version = fmt.Sprint(first) })))
+	}
+	for _, of := range [][2]string{{"interception_kinds", "interceptions"}, {"attempt_kinds", "attempts"}, {"turn_kinds", "turns"}, {"tool_kinds", "tool_calls"}} {
+		b.expect(t, "SELECT COUNT(*) <= 2010, COUNT(*) > 1000 FROM "+of[0], b.yes(t)+"|"+b.yes(t)) // the hour may end
+		rows := requests + requests/500
+		if of[1] == "tool_calls" {
+			rows = requests
+		}
+		b.expect(t, "SELECT COUNT(*) FROM "+of[1]+" x JOIN "+of[0]+" k ON k.id = x.kind", fmt.Sprint(rows))
+	}
+	b.expect(t, "SELECT SUM(requests), COUNT(*) <= 2010 FROM usage_hours", fmt.Sprint(requests+requests/500, "|", b.yes(t)))
+	b.expect(t, "SELECT version FROM interception_kinds WHERE caller = 'bob' ORDER BY version", "0", "1", "2", "3", "4", "5")
+	b.expect(t, "SELECT DISTINCT version, model, model_asked, model_answered, hint FROM interception_kinds WHERE model = 'other'", "|other|other|other|")
+}
+
+// writePruneParts forgets also what attempts, turns and calls were like, but not what
+// somebody has taken up.
+func writePruneParts(t *testing.T, b Base) {
+	s := b.Open(t)
+	marked := func(what string) func(*ledger.Exchange) {
+		return func(e *ledger.Exchange) {
+			e.Attempts[0].Hint, e.Turns[0].Tier, e.Turns[0].Calls[0].Name = what, what, what
+		}
+	}
+	parts := func(want ...string) {
+		t.Helper()
+		b.expect(t, "SELECT hint FROM attempt_kinds ORDER BY hint", want...)
+		b.expect(t, "SELECT tier FROM turn_kinds ORDER BY tier", want...)
+		b.expect(t, "SELECT name FROM tool_kinds ORDER BY name", want...)
+	}
+	const day = 24 * time.Hour
+	write(t, s, nil, list(made(-3*day, calling("c"), marked("old")), made(0, calling("c"), marked("new"))))
+	if p, err := s.Prune(t.Context(), morning, store.Keep{Records: day}); p.Interceptions != 1 || err != nil {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	parts("new")
+	write(t, s, nil, list(made(-3*day, calling("c"), marked("old")))) // it comes back
+	parts("new", "old")
+	b.expect(t, "SELECT COUNT(*) FROM attempts a JOIN attempt_kinds k ON k.id = a.kind", "2")
+	if p, err := s.Prune(t.Context(), morning.Add(time.Hour), store.Keep{Records: day}); p.Interceptions != 1 || err != nil {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	parts("new", "old") // it is too early to look again
+	write(t, s, nil, list(made(-3*day, calling("c"), marked("older"))))
+	if p, err := s.Prune(t.Context(), morning.Add(day), store.Keep{Records: 2 * day}); p.Interceptions != 1 || err != nil {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	parts("new")
+}
