@@ -161,7 +161,12 @@ func (k *archive) prune() {
 	if s == nil || *keep == (store.Keep{}) {
 		return
 	}
-	if _, err := s.Prune(k.ctx, time.Now(), *keep); err != nil && k.ctx.Err() == nil {
+	now := time.Now()
+	_, err := s.Prune(k.ctx, now, *keep)
+	if keep.Records > 0 {
+		err = errors.Join(err, k.recorder.Prune(now.Add(-keep.Records)))
+	}
+	if err != nil && k.ctx.Err() == nil {
 		k.log.LogAttrs(k.ctx, slog.LevelWarn, "what has been recorded for long enough cannot be deleted: it will be tried again in an hour",
 			slog.String("because", err.Error()))
 	}

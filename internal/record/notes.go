@@ -95,7 +95,7 @@ func (n *notes) rejected(e *ledger.Exchange, why, kept error) {
 	}
 	attrs := []slog.Attr{slog.String("id", e.ID), slog.String("because", why.Error())}
 	if kept == nil {
-		attrs = append(attrs, slog.String("file", aside{n.dir}.path()))
+		attrs = append(attrs, slog.String("file", aside{n.dir}.path(time.Now())))
 	} else {
 		attrs = append(attrs, slog.String("lost", kept.Error()))
 	}

@@ -111,6 +111,7 @@ type Recorder struct {
 	settings atomic.Pointer[settings]
 	observer Observer
 	instance string
+	aside    aside
 	wake     chan struct{}        // there is something to do
 	closing  chan context.Context // holds one
 	done     chan struct{}        // the writer has ended
@@ -142,7 +143,7 @@ var errStarting = errors.New("the store has not been asked yet")
 // New starts a Recorder. It takes over what earlier processes have left in the spool.
 func New(o Options) *Recorder {
 	r := &Recorder{
-		observer: o.Observer, instance: o.Instance, health: errStarting,
+		observer: o.Observer, instance: o.Instance, aside: aside{o.Spool}, health: errStarting,
 		wake: make(chan struct{}, 1), closing: make(chan context.Context, 1), done: make(chan struct{}),
 	}
 	if r.observer == nil {
@@ -159,6 +160,15 @@ func New(o Options) *Recorder {
 func (r *Recorder) Reload(o Options) {
 	r.settings.Store(o.settings())
 	r.nudge()
+}
+
+// Prune removes the files of what the Sink has rejected, of days that had ended by a time,
+// and of what could not be read since before it.
+func (r *Recorder) Prune(until time.Time) error {
+	if r.aside.dir == "" {
+		return nil
+	}
+	return r.aside.prune(until)
 }
 
 // recorded says whether the record is about such exchanges.

@@ -134,7 +134,7 @@ func (w *writer) hangs() {
 
 // reject sets an exchange aside that the Sink will never take.
 func (w *writer) reject(f *flight, why error) {
-	w.notes.rejected(f.items[0].e, why, w.aside.keep(f.items[0], why))
+	w.notes.rejected(f.items[0].e, why, w.r.aside.keep(f.items[0], why))
 	w.dealt(f)
 	if f.ended > 0 {
 		w.r.observer.Recorded(Rejected, f.ended)

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	spoolPattern = "record-spool-*.jsonl"
-	segmentSize  = 16 << 20 // how much a file takes before the next one is begun
+	spoolPattern  = "record-spool-*.jsonl"
+	unreadableEnd = ".unreadable"
+	segmentSize   = 16 << 20 // how much a file takes before the next one is begun
 )
 
 var errSpoolFull = errors.New("it holds as much as it may")
@@ -146,7 +147,7 @@ func (s *spool) next(most int, heaviest int64) []item {
 			return items
 		}
 		if err != nil {
-			_ = os.Rename(seg.path, seg.path+".unreadable") // else it is met again at the next start
+			_ = os.Rename(seg.path, seg.path+unreadableEnd) // else it is met again at the next start
 			s.unread(seg.path, err)
 			s.drop(seg)
 		}

@@ -34,10 +34,15 @@ func refuse(bad func(id string) bool) func(begun, ended []*ledger.Exchange) erro
 	}
 }
 
+// rejectedName is of today's file of what was set aside.
+func rejectedName() string {
+	return "record-rejected-" + time.Now().UTC().Format(time.DateOnly) + ".jsonl"
+}
+
 // rejected reads the file of what was set aside.
 func rejected(t *testing.T, dir string) []string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "record-rejected.jsonl"))
+	data, err := os.ReadFile(filepath.Join(dir, rejectedName()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,10 +92,10 @@ func TestRejected(t *testing.T) {
 				}, rejected(t, dir))
 				same(t, "counted", 4, seen.of(seen.recorded)[record.Rejected])
 				same(t, "health", nil, r.Health())
-				if log.told("level=ERROR", "set aside", "req_00000", "value too long", "record-rejected.jsonl") != 1 {
+				if log.told("level=ERROR", "set aside", "req_00000", "value too long", rejectedName()) != 1 {
 					t.Errorf("log:\n%s", log)
 				}
-				same(t, "files", []string{"record-rejected.jsonl"}, files(t, dir))
+				same(t, "files", []string{rejectedName()}, files(t, dir))
 				queued, spooled := r.Waiting()
 				same(t, "waiting", [2]int{}, [2]int{queued, spooled})
 				closed(t, r)
@@ -461,5 +466,46 @@ func TestCloseAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 		same(t, "files", []string{"spool"}, files(t, dir))
+	})
+}
+
+// TestPruneRejected removes what was set aside, day by day, and what could not be read.
+func TestPruneRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, s := t.TempDir(), newSink()
+		s.fail = refuse(func(string) bool { return true })
+		r := record.New(record.Options{Sink: s, Spool: dir})
+		defer r.Close(t.Context())
+		var days []string
+		for day := range 3 {
+			finish(r, ids(day, day+1)...)
+			wait(time.Minute)
+			days = append(days, rejectedName())
+			time.Sleep(24 * time.Hour)
+		}
+		same(t, "files", days, files(t, dir))
+		const unreadable = "record-spool-0-0-0.jsonl.unreadable"
+		if err := os.WriteFile(filepath.Join(dir, unreadable), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		first := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // when a bubble begins
+		met := first.Add(60 * time.Hour)
+		if err := os.Chtimes(filepath.Join(dir, unreadable), met, met); err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			until time.Duration
+			left  []string
+		}{
+			{24*time.Hour - 1, []string{days[0], days[1], days[2], unreadable}},
+			{24 * time.Hour, []string{days[1], days[2], unreadable}},
+			{60*time.Hour + 1, []string{days[2]}},
+			{72 * time.Hour, nil},
+		} {
+			if err := r.Prune(first.Add(tt.until)); err != nil {
+				t.Fatal(err)
+			}
+			same(t, "left until "+tt.until.String(), tt.left, files(t, dir))
+		}
 	})
 }

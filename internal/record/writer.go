@@ -28,7 +28,6 @@ type writer struct {
 	sink  Sink
 	spool *spool // nil: none
 	notes notes
-	aside aside
 
 	ctx    context.Context //nolint:containedctx // of all writes: Close ends them
 	cancel context.CancelFunc
@@ -66,7 +65,6 @@ func newWriter(r *Recorder, o Options) *writer {
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.notes = newNotes(o.Logger, o.Spool)
 	if o.Spool != "" {
-		w.aside.dir = o.Spool
 		w.spool = &spool{dir: o.Spool, strange: map[string]bool{}, damaged: w.damaged, unread: w.notes.unread, unfit: w.unfit}
 	}
 	return w

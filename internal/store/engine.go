@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -40,6 +41,9 @@ type Engine struct {
 	// Explain says what is wrong, in terms of this kind of database; it is given no nil,
 	// and leaves alone what is an *Error already.
 	Explain func(error) error
+	// Expire removes what the engine itself has kept of databases that were given up until a
+	// time; nil if it keeps nothing.
+	Expire func(until time.Time) error
 	// Retry says that the same transaction may well succeed at once: another had won.
 	Retry func(error) bool
 }

@@ -33,10 +33,15 @@ func below() []string {
 	return []string{"attempts", "turns", "iterations", "tool_calls", "call_arguments", "prompts", "thoughts", "decisions"}
 }
 
-// Prune deletes what is older than it is to be kept. It gives way to writes, and may be
+// Prune deletes what is older than it is to be kept, also files that were set aside. It gives way to writes, and may be
 // broken off at any time.
 func (s *Store) Prune(ctx context.Context, now time.Time, keep Keep) (Pruned, error) {
 	var p Pruned
+	if keep.Records > 0 && s.engine.Expire != nil {
+		if err := s.engine.Expire(now.Add(-keep.Records)); err != nil {
+			return p, s.engine.Explain(err)
+		}
+	}
 	until := func(d time.Duration) int64 { return KeyAt(micros(now.Add(-d))) }
 	for _, one := range []struct {
 		keep    time.Duration
@@ -194,7 +199,7 @@ func (s *Store) pruneUnused(ctx context.Context, table, unused string) error {
 	}
 	var epoch int64
 	err = s.deleting(ctx, func() error {
-		if err := s.outdate(ctx); err != nil {
+		if err = s.outdate(ctx); err != nil {
 			return err
 		}
 		return s.w.conn.QueryRowContext(ctx, "SELECT epoch FROM state").Scan(&epoch)
@@ -222,14 +227,17 @@ func (s *Store) pruneUnused(ctx context.Context, table, unused string) error {
 
 // unused are the kinds of a table that a condition is true of, and that nobody has taken
 // up since an epoch.
-func (s *Store) unused(ctx context.Context, table, condition string, epoch int64) (ids []any, err error) {
-	err = s.look(ctx, func(v *view) error {
+func (s *Store) unused(ctx context.Context, table, condition string, epoch int64) ([]any, error) {
+	var ids []any
+	err := s.look(ctx, func(v *view) error {
 		ids = nil
 		return v.each("SELECT k.id FROM "+table+" k WHERE k.seen < ? AND "+condition, []any{epoch}, func(rows *sql.Rows) error {
 			var id int64
-			err := rows.Scan(&id)
+			if failed := rows.Scan(&id); failed != nil {
+				return failed
+			}
 			ids = append(ids, id)
-			return err
+			return nil
 		})
 	})
 	return ids, err

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -34,8 +35,11 @@ const (
 	pageSize    = 4096
 	writerCache = 32 << 10 // KiB
 
-	checkpoint  = 4000     // pages of the log, until they are put in their places
-	mostLog     = 64 << 20 // bytes that the log keeps when it is empty
+	checkpoint = 4000        // pages of the log, until they are put in their places
+	mostLog    = 64 << 20    // bytes that the log keeps when it is empty
+	aside      = ".corrupt-" // files that were set aside, by when
+	asideTime  = "20060102T150405.000Z"
+
 	checkedSize = 16 << 20 // a file up to this is checked whole when it is opened: a quarter of a second
 )
 
@@ -69,7 +73,7 @@ func (f *file) engine() (*store.Engine, error) {
 		Place: f.path, Rows: rowsAtOnce, Alone: true, Begin: "BEGIN IMMEDIATE",
 		Shred: "PRAGMA secure_delete = ON", Unshred: "PRAGMA secure_delete = OFF",
 		Migrations: tables, Dialect: goose.DialectSQLite3,
-		Open: f.open, Explain: f.explain, Retry: func(error) bool { return false },
+		Open: f.open, Explain: f.explain, Expire: f.expire, Retry: func(error) bool { return false },
 	}, err
 }
 
@@ -190,7 +194,7 @@ func (f *file) same(opened fs.FileInfo) error {
 
 // setAside keeps a damaged file under another name.
 func (f *file) setAside(why error) error {
-	to := f.path + ".corrupt-" + time.Now().UTC().Format("20060102T150405.000Z")
+	to := f.path + aside + time.Now().UTC().Format(asideTime)
 	for _, part := range []string{"-wal", "-shm", ""} {
 		if err := os.Rename(f.path+part, to+part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -202,4 +206,22 @@ func (f *file) setAside(why error) error {
 			slog.String("do", "what can be saved of it: sqlite3 "+to+" .recover"))
 	}
 	return nil
+}
+
+// expire removes what was set aside until a time: all that is in it is older.
+func (f *file) expire(until time.Time) error {
+	dir, name := filepath.Split(f.path)
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, one := range list {
+		when, ours := strings.CutPrefix(one.Name(), name+aside)
+		when, _, _ = strings.Cut(when, "-") // its logs
+		if at, err := time.Parse(asideTime, when); ours && err == nil && at.Before(until) {
+			failed = append(failed, os.Remove(filepath.Join(dir, one.Name())))
+		}
+	}
+	return errors.Join(failed...)
 }

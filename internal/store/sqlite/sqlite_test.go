@@ -248,6 +248,23 @@ func TestDamageIsSetAside(t *testing.T) {
 			if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, damaged) {
 				t.Errorf("what was set aside is not what was there: %v", err)
 			}
+			for _, more := range []string{"-wal", "-shm"} {
+				if err := os.WriteFile(aside[0]+more, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mine := path + ".corrupt-by-hand"
+			if err := os.WriteFile(mine, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for days, want := range []int{4, 4, 1} { // what may be kept for a day and a half, and what nobody knows
+				if _, err := s.Prune(t.Context(), time.Now().AddDate(0, 0, days), store.Keep{Records: 36 * time.Hour}); err != nil {
+					t.Fatal(err)
+				}
+				if left, _ := filepath.Glob(path + ".corrupt-*"); len(left) != want {
+					t.Errorf("after %d days: %q, want %d", days, left, want)
+				}
+			}
 			if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), aside[0]) {
 				t.Errorf("log %q", log.String())
 			}
