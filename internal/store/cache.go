@@ -63,3 +63,14 @@ func (c *cache[K, V]) forget() {
 	clear(c.old)
 	clear(c.fresh)
 }
+
+// memory is what is remembered of a table.
+type memory interface {
+	commit()
+	rollback()
+	forget()
+}
+
+func (w *writer) memories() [6]memory {
+	return [...]memory{&w.kinds, &w.attempts, &w.turns, &w.tools, &w.known, &w.refs}
+}

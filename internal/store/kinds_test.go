@@ -1,7 +1,7 @@
 package store
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +16,7 @@ func TestNewKinds(t *testing.T) {
 			ids = map[int64]bool{}
 			for range n {
 				made++
-				ids[ks.id(caller, toolKind{kind: byClient, name: fmt.Sprint(made)})] = true
+				ids[ks.id(caller, toolKind{kind: byClient, name: strconv.Itoa(made)})] = true
 			}
 			return ids
 		}
@@ -33,7 +33,7 @@ func TestNewKinds(t *testing.T) {
 		expect("all others", more("ann", mostNew), 1)
 		ks.rollback()
 		expect("another's", more("bob", 10), 10)
-		known, unknown := toolKind{kind: byClient, name: fmt.Sprint(mostNew)}, toolKind{kind: byClient, name: "new"}
+		known, unknown := toolKind{kind: byClient, name: strconv.Itoa(mostNew)}, toolKind{kind: byClient, name: "new"}
 		if ks.id("ann", known) == ks.id("ann", unknown) {
 			t.Error("what is known is not what it was any more")
 		}

@@ -190,17 +190,6 @@ func (w *writer) rollback(ctx context.Context) error {
 	return nil
 }
 
-// memory is what is remembered of a table.
-type memory interface {
-	commit()
-	rollback()
-	forget()
-}
-
-func (w *writer) memories() [6]memory {
-	return [...]memory{&w.kinds, &w.attempts, &w.turns, &w.tools, &w.known, &w.refs}
-}
-
 // current forgets what is remembered if others have deleted rows. They cannot go on to
 // before the transaction has ended.
 func (w *writer) current(ctx context.Context) error {

@@ -32,7 +32,7 @@ func Run(t *testing.T, base func(t *testing.T) Base) {
 		"threads": writeThreads, "one batch": writeThreadAtOnce, "refs": writeRefs, "failures": writeFailures, "sessions": writeSessions,
 		"hours": writeHours, "lost": writeLost, "nothing half": writeHalf, "rejected": writeRejected, "bounds": writeBounds,
 		"prune": writePrune, "prune kinds": writePruneKinds, "forget": writeForget, "readers": writeReaders, "closed": writeClosed, "cut": writeCut,
-		"counted": writeCounted, "counted by many": writeCountedByMany, "late": writeLate,
+		"counted": writeCounted, "counted by many": writeCountedByMany, "late": writeLate, "update": writeUpdate,
 		"panic": writePanic, "alike": writeAlike, "hostile": writeHostile, "prune parts": writePruneParts,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, base(t)) })

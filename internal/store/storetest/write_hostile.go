@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -55,14 +56,14 @@ func writeHostile(t *testing.T, b Base) {
 	for first := range requests / 500 {
 		var batch []*ledger.Exchange
 		for i := range 500 {
-			n := fmt.Sprint(first*500 + i)
+			n := strconv.Itoa(first*500 + i)
 			batch = append(batch, made(time.Duration(first*500+i)*time.Millisecond, calling("c"), func(e *ledger.Exchange) {
 				e.Version, e.Model, e.Principal.Credential = "v"+n, "m"+n, ledger.BYOK
 				e.Attempts[0].Hint = "h" + n
 				e.Turns[0].Model, e.Turns[0].Stop, e.Turns[0].Tier, e.Turns[0].Calls[0].Name = "a"+n, "s"+n, "t"+n, "x"+n
 			}))
 		}
-		write(t, s, nil, append(batch, made(time.Hour+time.Duration(first)*time.Second, bobs, func(e *ledger.Exchange) { e.Version = fmt.Sprint(first) })))
+		write(t, s, nil, append(batch, made(time.Hour+time.Duration(first)*time.Second, bobs, func(e *ledger.Exchange) { e.Version = strconv.Itoa(first) })))
 	}
 	for _, of := range [][2]string{{"interception_kinds", "interceptions"}, {"attempt_kinds", "attempts"}, {"turn_kinds", "turns"}, {"tool_kinds", "tool_calls"}} {
 		b.expect(t, "SELECT COUNT(*) <= 2010, COUNT(*) > 1000 FROM "+of[0], b.yes(t)+"|"+b.yes(t)) // the hour may end
@@ -70,7 +71,7 @@ func writeHostile(t *testing.T, b Base) {
 		if of[1] == "tool_calls" {
 			rows = requests
 		}
-		b.expect(t, "SELECT COUNT(*) FROM "+of[1]+" x JOIN "+of[0]+" k ON k.id = x.kind", fmt.Sprint(rows))
+		b.expect(t, "SELECT COUNT(*) FROM "+of[1]+" x JOIN "+of[0]+" k ON k.id = x.kind", strconv.Itoa(rows))
 	}
 	b.expect(t, "SELECT SUM(requests), COUNT(*) <= 2010 FROM usage_hours", fmt.Sprint(requests+requests/500, "|", b.yes(t)))
 	b.expect(t, "SELECT version FROM interception_kinds WHERE caller = 'bob' ORDER BY version", "0", "1", "2", "3", "4", "5")

@@ -102,8 +102,18 @@ func writeCounted(t *testing.T, b Base) {
 		made(11*time.Second, in("s2"), answering("plain", "c0")), // one says what the other does not
 	)
 	want := [][3]int{
-		{0, 0, -1}, {1, 1, -1}, {2, 2, -1}, {3, 1, 1}, {4, 0, 0}, {5, 5, -1}, {6, 6, -1},
-		{7, 7, -1}, {8, 7, 7}, {9, 0, 4}, {10, 7, 7}, {11, 7, 7},
+		{0, 0, -1},
+		{1, 1, -1},
+		{2, 2, -1},
+		{3, 1, 1},
+		{4, 0, 0},
+		{5, 5, -1},
+		{6, 6, -1},
+		{7, 7, -1},
+		{8, 7, 7},
+		{9, 0, 4},
+		{10, 7, 7},
+		{11, 7, 7},
 	}
 	key, _, _ := store.Key(batch[1].ID)
 	for name, together := range map[string]int{"at once": len(batch), "one by one": 1, "some": 3} {
@@ -232,4 +242,21 @@ func writeFailures(t *testing.T, b Base) {
 		e.Answers = []ledger.Answer{{Call: "c1", Failed: true}}
 	})))
 	b.expect(t, failed, "c3", "c30", "c39")
+}
+
+// writeUpdate opens what an older version has made: conversations go on.
+func writeUpdate(t *testing.T, b Base) {
+	s := b.Open(t)
+	write(t, s, nil, list(made(0, in("s"), calling("c")), made(time.Second, calling("c", "d"))))
+	_ = s.Close()
+	b.Ask(t, "ALTER TABLE refs RENAME TO newer")
+	b.Ask(t, "CREATE TABLE refs (ref TEXT NOT NULL, interception BIGINT NOT NULL, seq BIGINT NOT NULL, PRIMARY KEY (ref, interception))")
+	b.Ask(t, "INSERT INTO refs SELECT ref, interception, seq FROM newer")
+	b.Ask(t, "DROP TABLE newer")
+	for _, table := range []string{"interception_kinds", "attempt_kinds", "turn_kinds", "tool_kinds"} {
+		b.Ask(t, "ALTER TABLE "+table+" DROP COLUMN seen")
+	}
+	b.Ask(t, "DELETE FROM migrations WHERE version_id > 1")
+	write(t, b.Open(t), nil, list(made(2*time.Second, in("s"), answering("c")), made(3*time.Second, answering("c")), made(4*time.Second, in("t"), answering("d"))))
+	b.chain(t, [3]int{0, 0, -1}, [3]int{1, 1, -1}, [3]int{2, 0, 0}, [3]int{3, 1, 1}, [3]int{4, 1, 1})
 }
