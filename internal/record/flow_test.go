@@ -246,7 +246,7 @@ func TestFullQueue(t *testing.T) {
 		dropped int
 		told    []string
 	}{
-		{name: "block", o: record.Options{BlockFor: 2 * time.Second}, takes: 2 * time.Second, waited: 1, dropped: 1, told: []string{"lost=1", "lost=2"}},
+		{name: "block", o: record.Options{BlockFor: 2050 * time.Millisecond}, takes: 2050 * time.Millisecond, waited: 1, dropped: 1, told: []string{"lost=3"}},
 		{name: "drop", o: record.Options{WhenFull: record.Drop}, dropped: 1, told: []string{"lost=3"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -270,7 +270,9 @@ func TestFullQueue(t *testing.T) {
 				same(t, "waited", tt.waited, seen.waits())
 				same(t, "dropped", map[string]int{record.Full: tt.dropped}, seen.of(seen.dropped))
 				r.Begin(begun("late")) // never waits
+				start := time.Now()
 				finish(r, "lost-1", "lost-2")
+				same(t, "waited for a store that has been away for longer", 0, time.Since(start))
 				wait(2 * time.Minute)
 				for _, lost := range tt.told {
 					same(t, "told", 1, log.told("level=WARN", "not recorded", lost, "record.queue"))

@@ -124,6 +124,7 @@ type Recorder struct {
 	room   chan struct{} // closed when there is room again; nil: nobody waits
 	closed bool
 	health error
+	since  time.Time // of the health
 
 	waiting atomic.Int64 // ended exchanges in memory
 	spooled atomic.Int64 // ended exchanges in the spool
@@ -143,7 +144,7 @@ var errStarting = errors.New("the store has not been asked yet")
 // New starts a Recorder. It takes over what earlier processes have left in the spool.
 func New(o Options) *Recorder {
 	r := &Recorder{
-		observer: o.Observer, instance: o.Instance, aside: aside{o.Spool}, health: errStarting,
+		observer: o.Observer, instance: o.Instance, aside: aside{o.Spool}, health: errStarting, since: time.Now(),
 		wake: make(chan struct{}, 1), closing: make(chan context.Context, 1), done: make(chan struct{}),
 	}
 	if r.observer == nil {
@@ -278,8 +279,15 @@ func (r *Recorder) await(weight int64) (reason string) {
 			if s.drop {
 				return Full
 			}
+			left := s.blockFor
+			if r.health != nil { // whoever waits for a store that is away is late, and lost all the same
+				left -= time.Since(r.since)
+			}
+			if left <= 0 {
+				return Full
+			}
 			r.observer.Waited()
-			timer = time.NewTimer(s.blockFor)
+			timer = time.NewTimer(left)
 			defer timer.Stop()
 		}
 		if r.room == nil {
@@ -329,6 +337,9 @@ func (r *Recorder) Health() error {
 func (r *Recorder) setHealth(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if (err == nil) != (r.health == nil) {
+		r.since = time.Now()
+	}
 	r.health = err
 }
 
