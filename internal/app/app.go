@@ -79,9 +79,10 @@ type App struct {
 	client     *upstream.Client
 	tools      tools
 	salt       []byte
-	state      *stateFile  // nil: what is learned of the keys is not kept
-	simulation *simulation // nil: real providers
-	archive    *archive    // nil: nothing is recorded
+	state      *stateFile     // nil: what is learned of the keys is not kept
+	simulation *simulation    // nil: real providers
+	archive    *archive       // nil: nothing is recorded
+	started    *config.Config // with this; some of it goes on until the end
 
 	reloading sync.Mutex
 	current   atomic.Pointer[state]
@@ -298,6 +299,9 @@ func (a *App) adminHandler() http.Handler {
 func (a *App) ready() error {
 	if a.stopping.Load() {
 		return errors.New("the gateway is stopping")
+	}
+	if a.current.Load().config.Record.Strict && a.archive.recorder.Health() != nil {
+		return errors.New("nothing can be recorded, and record.strict refuses what is not: the log says why")
 	}
 	return nil
 }

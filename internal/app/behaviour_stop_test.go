@@ -112,24 +112,7 @@ func behaviourPost(t *testing.T, url string) *http.Request {
 	return req
 }
 
-// get reads a page of the admin listener.
-func (r *behaviourRig) get(path string) (int, string) {
-	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://127.0.0.1:8788"+path, http.NoBody)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
-}
+func (r *behaviourRig) get(path string) (int, string) { return adminPage(r.t, r.client, path) }
 
 // series returns the lines of the metrics that begin with the prefix.
 func (r *behaviourRig) series(prefix string) string {

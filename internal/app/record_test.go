@@ -247,9 +247,11 @@ func TestRecordReloads(t *testing.T) {
 	if diff := cmp.Diff([]string{"Say h 9"}, rows(t, o.database(), "SELECT text, size FROM prompts")); diff != "" {
 		t.Errorf("prompts (-want +got):\n%s", diff)
 	}
-	warned := fmt.Sprintf("setting=store running=sqlite:%s configured=sqlite:%s", o.database(), filepath.Join(o.dir, "elsewhere.db"))
-	if log := o.log.String(); !strings.Contains(log, warned) || strings.Count(log, "setting=store") != 2 {
-		t.Errorf("the log has no line with %q, or not two of the store:\n%s", warned, log)
+	for _, configured := range []string{"sqlite:" + filepath.Join(o.dir, "elsewhere.db"), "none"} {
+		warned := fmt.Sprintf("setting=store running=sqlite:%s configured=%s", o.database(), configured)
+		if log := o.log.String(); !strings.Contains(log, warned) || strings.Count(log, "setting=store") != 2 {
+			t.Errorf("the log has no line with %q, or not two of the store:\n%s", warned, log)
+		}
 	}
 	if _, err := os.Stat(filepath.Join(o.dir, "elsewhere.db")); err == nil {
 		t.Error("a reload has moved the store")

@@ -89,12 +89,19 @@ func TestStrictRecordWaitsForItsStore(t *testing.T) {
 		if strings.Contains(a.Body, dir) {
 			t.Errorf("a caller is told of a file: %s", a.Body)
 		}
+		const want = "not ready: nothing can be recorded, and record.strict refuses what is not: the log says why\n"
+		if status, said := adminPage(t, r.admin, "/readyz"); status != http.StatusServiceUnavailable || said != want {
+			t.Errorf("readyz says %d %q", status, said)
+		}
 		if err := os.Remove(blocked); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
 		if a := r.say(t); a.Status != http.StatusOK {
 			t.Errorf("with the store: %d %s", a.Status, a.Body)
+		}
+		if status, said := adminPage(t, r.admin, "/readyz"); status != http.StatusOK {
+			t.Errorf("with the store readyz says %d %q", status, said)
 		}
 		r.end(t)
 		if diff := cmp.Diff([]string{"completed 1 1"}, rows(t, file, completedRows)); diff != "" {

@@ -40,6 +40,7 @@ type rig struct {
 	upstream *network
 	front    *testkit.Listener
 	client   *http.Client // reaches the gateway
+	admin    *http.Client // reaches its operator's side
 	direct   *http.Client // reaches the simulator
 }
 
@@ -96,9 +97,30 @@ func base(provider string) string {
 	return provider
 }
 
+// adminPage reads a page of the admin listener.
+func adminPage(t testing.TB, c *http.Client, path string) (status int, said string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+adminAddress+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
 func (r *rig) run(t testing.TB, path string) {
 	t.Helper()
 	admin := testkit.NewListener()
+	operator := clientOf(admin.Dial)
+	r.admin = operator
 	a, err := app.New(app.Options{
 		ConfigPath: path, Env: noEnv,
 		Stderr: r.log, Version: "test", Ledger: r.journal, Dial: r.upstream.dial,
@@ -121,6 +143,7 @@ func (r *rig) run(t testing.TB, path string) {
 	})
 	t.Cleanup(func() {
 		r.client.CloseIdleConnections()
+		operator.CloseIdleConnections()
 		r.direct.CloseIdleConnections()
 		a.Stop(context.WithoutCancel(t.Context()))
 		r.sim.Close()

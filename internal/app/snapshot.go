@@ -110,10 +110,10 @@ func (a *App) install(c *config.Config) error {
 	next.Prices = prices
 
 	// From here on nothing fails.
-	before := a.current.Load()
-	if before != nil {
-		a.warnFixed(before.config, c)
+	if a.started == nil {
+		a.started = c
 	}
+	a.warnFixed(a.started, c)
 	a.level.Set(c.Log.Level)
 	a.metrics.SetProviders(infos)
 	a.offer(c, next)
