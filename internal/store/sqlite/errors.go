@@ -16,6 +16,7 @@ import (
 var (
 	errLocked   = errors.New("another process has locked the file")
 	errReplaced = errors.New("the file was deleted or replaced")
+	errForeign  = errors.New("it does not begin as an SQLite file does")
 )
 
 // damageError is what a check has found.
@@ -76,6 +77,11 @@ func troubles() []trouble {
 			[]int{sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB},
 			nil,
 			store.Corrupt, "the file is damaged", "nothing: at the next write it is set aside and a new one begun",
+		},
+		{
+			nil,
+			[]error{errForeign},
+			store.Corrupt, "the file is no SQLite database, and left alone", "set store: to another place, or move the file away",
 		},
 		{
 			nil,

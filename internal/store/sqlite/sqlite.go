@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -89,6 +90,9 @@ func (f *file) open(ctx context.Context) (*store.Database, error) {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return nil, err
 	}
+	if err := f.ours(); err != nil {
+		return nil, err
+	}
 	lock, err := lockFile(f.path + ".lock")
 	if err != nil {
 		return nil, err
@@ -105,6 +109,24 @@ func (f *file) open(ctx context.Context) (*store.Database, error) {
 	f.suspect = false
 	db.Close = lock.Close
 	return db, nil
+}
+
+// ours says what is wrong with a file that was never a database: nobody wants it set aside.
+func (f *file) ours() error {
+	if _, err := os.Stat(f.path + ".lock"); err == nil {
+		return nil // a gateway has had it
+	}
+	there, err := os.Open(f.path)
+	if err != nil {
+		return nil // who opens it to write says what is wrong
+	}
+	defer there.Close() //nolint:errcheck // it was only read
+	const begin = "SQLite format 3\x00"
+	head := make([]byte, len(begin))
+	if n, err := io.ReadFull(there, head); err == nil && string(head) != begin || err != nil && n > 0 {
+		return errForeign
+	}
+	return nil
 }
 
 // connect opens the connections and looks whether the file is sound.

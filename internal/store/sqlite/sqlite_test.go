@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -210,6 +211,34 @@ func TestNewerTablesAreLeftAlone(t *testing.T) {
 	expectError(t, err, store.Newer, path, "the tables are of version 99, and this Keybridge knows versions up to 3: run the newer Keybridge")
 	statement(t, path, "DELETE FROM migrations WHERE version_id = 99")
 	expectCount(t, mustOpen(t, path), 3)
+}
+
+// TestForeignFile names a file that was never a database: it is left alone, also at the next
+// try, and the record is kept there once it is gone.
+func TestForeignFile(t *testing.T) {
+	for _, text := range []string{"n", "notes of mine, longer than the beginning of a database"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "notes.txt")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			_, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+			if told, ok := errors.AsType[*store.Error](err); !ok || told.Kind != store.Corrupt || !strings.Contains(told.Error(), "is no SQLite database, and left alone") {
+				t.Fatalf("opened with %v", err)
+			}
+		}
+		if got := names(t, dir); len(got) != 1 {
+			t.Errorf("files %q", got)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		s := mustOpen(t, path)
+		mustWrite(t, s, 3)
+		expectCount(t, s, 3)
+		s.Close()
+	}
 }
 
 // TestDamageIsSetAside opens files that are of no use: they are kept, and a new one begun.
