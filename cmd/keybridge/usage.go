@@ -60,7 +60,7 @@ func (p program) operator(g *gatewayFlags) (operator, error) {
 type chosen struct {
 	From       *string `placeholder:"TIME" help:"What began at this time or later: 2026-11-23, 2026-11-23T14:30:00Z, or how long ago, such as 24h or 30d. Dates are in UTC."`
 	To         *string `placeholder:"TIME" help:"What began before this time."`
-	Caller     *string `placeholder:"NAME" help:"Of this caller: the token's name."`
+	Caller     *string `placeholder:"NAME" help:"Of this caller: the token's name, - for those without one."`
 	Client     *string `placeholder:"NAME" help:"Of this program, such as claude-code."`
 	Session    *string `placeholder:"NAME" help:"Of this conversation."`
 	Thread     *string `placeholder:"ID" help:"Of the thread that began with this request."`

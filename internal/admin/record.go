@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 const (
 	// recordPatience bounds a question; an export and a deletion take as long as they take.
 	recordPatience = 25 * time.Second
-	// unnamed stands for the caller without a name in a path; no token can be called so.
+	// unnamed stands for the callers without a name; no token can be called so.
 	unnamed   = "-"
 	mostKnown = 100
 )
@@ -109,7 +110,10 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a reader) interceptions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	list, next, err := s.Interceptions(r.Context(), q.filter, q.page)
+	read := func(p store.Page) ([]store.Interception, string, error) {
+		return s.Interceptions(r.Context(), q.filter, p)
+	}
+	list, next, err := pageOf(q, func(n *store.Interception) string { return n.Caller }, read)
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,8 @@ func missing(id string) error {
 }
 
 func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	list, next, err := s.Sessions(r.Context(), q.filter, q.page)
+	read := func(p store.Page) ([]store.Session, string, error) { return s.Sessions(r.Context(), q.filter, p) }
+	list, next, err := pageOf(q, func(n *store.Session) string { return n.Caller }, read)
 	if err != nil {
 		return err
 	}
@@ -185,7 +190,8 @@ func (a reader) session(w http.ResponseWriter, r *http.Request, q *question, s *
 				callers[i] = list[i].Caller
 			}
 			slices.Sort(callers)
-			return &refusal{http.StatusConflict, fmt.Sprintf("several callers have a session %q: say whose with caller, one of %s", name, strings.Join(quoteEmpty(callers), ", ")), callers}
+			callers = asAsked(callers)
+			return &refusal{http.StatusConflict, fmt.Sprintf("several callers have a session %q: say whose with caller, one of %s", name, strings.Join(callers, ", ")), callers}
 		}
 	}
 	one, err := s.Session(ctx, caller, name)
@@ -230,20 +236,18 @@ func stranger(ctx context.Context, s *store.Store, caller string) error {
 		known = append(known, u.By[0])
 	}
 	slices.Sort(known)
+	known = asAsked(known)
 	there := "nothing is recorded at all"
 	if known != nil {
-		there = "there is something of " + strings.Join(quoteEmpty(known), ", ")
+		there = "there is something of " + strings.Join(known, ", ")
 	}
 	return &refusal{http.StatusNotFound, fmt.Sprintf("nothing is recorded of a caller %q: %s", caller, there), known}
 }
 
-// quoteEmpty writes the caller without a name as it is asked for.
-func quoteEmpty(names []string) []string {
-	out := slices.Clone(names)
-	for i := range out {
-		if out[i] == "" {
-			out[i] = unnamed
-		}
+// asAsked writes callers as they are asked for.
+func asAsked(names []string) []string {
+	for i := range names {
+		names[i] = cmp.Or(names[i], unnamed)
 	}
-	return out
+	return names
 }

@@ -30,7 +30,7 @@ func TestRecordRefuses(t *testing.T) {
 		{"/sessions/x?model=m", 400, `"model" is nothing that can be asked for here: use caller`},
 		{"/interceptions/" + a.list[0].ID + "?caller=ann", 400, `"caller" is nothing that can be asked for here`},
 		{"/interceptions?caller=a&caller=b", 400, "caller: stands there 2 times: once, please"},
-		{"/interceptions?caller=", 400, "caller: is empty: give it a value, or leave it out"},
+		{"/interceptions?caller=", 400, "caller: is empty: - stands for callers without a name"},
 		{"/interceptions?caller=%zz", 400, `the query is not well formed: invalid URL escape "%zz"`},
 		{"/interceptions?limit=0", 400, `limit: "0" is no number from 1 to 1000: for more, go on with cursor, or use /export`},
 		{"/interceptions?limit=1001", 400, `limit: "1001" is no number from 1 to 1000: for more, go on with cursor, or use /export`},

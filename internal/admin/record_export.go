@@ -38,15 +38,15 @@ func (a reader) export(w http.ResponseWriter, r *http.Request, q *question, s *s
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.patience)
-	defer cancel()
-	count, err := s.Count(ctx, q.filter)
-	if err != nil && ctx.Err() == nil {
-		return err
+	count := ""
+	if !q.unnamed { // the store counts by its filter
+		if count, err = a.count(r.Context(), q, s); err != nil {
+			return err
+		}
 	}
 	head(w, contentTypes[format])
-	if err == nil { // else it takes too long to count them, which is no reason not to export them
-		w.Header().Set(expected, number(count))
+	if count != "" {
+		w.Header().Set(expected, count)
 	}
 	if r.Method == http.MethodHead {
 		return nil
@@ -56,7 +56,13 @@ func (a reader) export(w http.ResponseWriter, r *http.Request, q *question, s *s
 	if format == asCSV {
 		write = writeCells(out)
 	}
-	if err = s.Export(r.Context(), q.filter, write); err == nil {
+	each := func(one *store.Whole) error {
+		if q.unnamed && one.Caller != "" {
+			return nil
+		}
+		return write(one)
+	}
+	if err = s.Export(r.Context(), q.filter, each); err == nil {
 		err = out.Flush()
 	}
 	if err != nil {
@@ -66,6 +72,21 @@ func (a reader) export(w http.ResponseWriter, r *http.Request, q *question, s *s
 		panic(http.ErrAbortHandler) // never a short success
 	}
 	return nil
+}
+
+// count is how many interceptions are chosen, "" if it takes too long to count them, which
+// is no reason not to export them.
+func (a reader) count(parent context.Context, q *question, s *store.Store) (string, error) {
+	ctx, cancel := context.WithTimeout(parent, a.patience)
+	defer cancel()
+	count, err := s.Count(ctx, q.filter)
+	switch {
+	case err == nil:
+		return number(count), nil
+	case ctx.Err() != nil:
+		return "", nil
+	}
+	return "", err
 }
 
 func writeLines(out *bufio.Writer) func(*store.Whole) error {

@@ -60,6 +60,10 @@ func TestExport(t *testing.T) {
 			t.Errorf("%s: %d lines, want %d", path, rows, want)
 		}
 	}
+	nobodys := a.get("/export?caller=-")
+	if body := nobodys.Body.String(); strings.Count(body, "\n") != 1 || !strings.Contains(body, a.list[3].ID) || nobodys.Header().Get("X-Total-Count") != "" {
+		t.Errorf("of callers without a name: %s\n%s", nobodys.Header(), body)
+	}
 	head := ask1(t.Context(), a, http.MethodHead, "/export")
 	if head.Code != http.StatusOK || head.Body.Len() > 0 || head.Header().Get("X-Total-Count") != "4" {
 		t.Errorf("HEAD: %d %s %q", head.Code, head.Header(), head.Body)

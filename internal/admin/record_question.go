@@ -29,9 +29,10 @@ const mostOnPage = 1000
 
 // question is what the operator wants to know.
 type question struct {
-	values url.Values
-	filter store.Filter
-	page   store.Page
+	values  url.Values
+	filter  store.Filter
+	unnamed bool // only callers without a name: the filter knows none
+	page    store.Page
 }
 
 func (q *question) has(name string) bool { return q.values.Has(name) }
@@ -51,7 +52,9 @@ func ask(r *http.Request, known []string, now time.Time) (*question, error) {
 			return nil, &refusal{http.StatusBadRequest, fmt.Sprintf("%q is nothing that can be asked for here: use %s", name, strings.Join(known, ", ")), known}
 		case len(v) > 1:
 			return nil, badly("%s: stands there %d times: once, please", name, len(v))
-		case v[0] == "" && (name != "caller" || len(known) > 1):
+		case v[0] == "" && name == "caller" && len(known) > 1:
+			return nil, badly("caller: is empty: - stands for callers without a name")
+		case v[0] == "" && name != "caller":
 			return nil, badly("%s: is empty: give it a value, or leave it out", name)
 		}
 	}
@@ -75,6 +78,9 @@ func (q *question) choose(now time.Time) error {
 	*f = store.Filter{
 		Caller: v.Get("caller"), Client: v.Get("client"), Session: v.Get("session"), Thread: v.Get("thread"),
 		Provider: v.Get("provider"), Model: v.Get("model"), Key: v.Get("key"),
+	}
+	if f.Caller == unnamed {
+		f.Caller, q.unnamed = "", true
 	}
 	status, err := q.word("status", statuses, "")
 	if err != nil {

@@ -187,6 +187,8 @@ func TestInterceptionsBy(t *testing.T) {
 	}{
 		{"", []int{3, 2, 1, 0}},
 		{"caller=ann", []int{1, 0}},
+		{"caller=-", []int{3}},
+		{"caller=-&status=completed", nil},
 		{"client=claude-code", []int{2}},
 		{"session=talk/1", []int{2, 1, 0}},
 		{"session=talk/1&caller=bob", []int{2}},
@@ -274,11 +276,13 @@ func TestSessions(t *testing.T) {
 	}{
 		{"/sessions", 200, `{"sessions":[` + nobody + `},` + bob + `},` + ann + `}]}`},
 		{"/sessions?caller=ann", 200, `{"sessions":[` + ann + `}]}`},
+		{"/sessions?caller=-", 200, `{"sessions":[` + nobody + `}]}`},
 		{"/sessions?caller=carol", 200, `{"sessions":[]}`},
 		{"/sessions/talk%2F1?caller=ann", 200, ann + fmt.Sprintf(thread, a.list[0].ID, "08:59:00", "09:00:00", 2, anns)},
 		{"/sessions/talk%2F1?caller=bob", 200, bob + fmt.Sprintf(thread, a.list[2].ID, "09:01:00", "09:01:00", 1, bobs)},
 		{"/sessions/%09@sum", 200, nobody + strings.ReplaceAll(fmt.Sprintf(thread, a.list[3].ID, "09:59:00", "09:59:00", 1, none), "2026-11-23", "2026-11-24")},
 		{"/sessions/%09@sum?caller=", 200, nobody + strings.ReplaceAll(fmt.Sprintf(thread, a.list[3].ID, "09:59:00", "09:59:00", 1, none), "2026-11-23", "2026-11-24")},
+		{"/sessions/%09@sum?caller=-", 200, nobody + strings.ReplaceAll(fmt.Sprintf(thread, a.list[3].ID, "09:59:00", "09:59:00", 1, none), "2026-11-23", "2026-11-24")},
 		{"/sessions/talk%2F1", 409, `{"error":{"message":"several callers have a session \"talk/1\": say whose with caller, one of ann, bob","known":["ann","bob"]}}`},
 		{"/sessions/talk", 404, `{"error":{"message":"no session \"talk\" is recorded: /sessions lists those there are, the last used first"}}`},
 		{"/sessions/talk%2F1?caller=", 404, `{"error":{"message":"no session \"talk/1\" is recorded: /sessions lists those there are, the last used first"}}`},
@@ -340,6 +344,9 @@ func TestUsage(t *testing.T) {
 		{
 			"per=month&caller=bob&format=json", `{"by":[],"per":"month","rows":[` + bob(`"at":"2026-11-01T00:00:00Z",`) + `],"total":` + bob("") + `}`,
 		},
+		{"caller=-", `{"by":[],"per":"all","rows":[` + nobody("") + `],"total":` + nobody("") + `}`},
+		{"caller=-&by=credential,caller", `{"by":["credential","caller"],"per":"all","rows":[` + nobody(`"by":{"caller":"","credential":"pooled"},`) + `],"total":` + nobody("") + `}`},
+		{"caller=-&by=credential&per=day", `{"by":["credential"],"per":"day","rows":[` + nobody(`"at":"2026-11-24T00:00:00Z","by":{"credential":"pooled"},`) + `],"total":` + nobody("") + `}`},
 		{"caller=carol", `{"by":[],"per":"all","rows":[],"total":` + row("", 0, 0, 0, 0, 0, 0, 0, "0.00", 0, 0, 0) + `}`},
 	}
 	for _, tt := range tests {
@@ -371,9 +378,9 @@ func TestForget(t *testing.T) {
 			t.Errorf("%s: status %d, want %d (-want +got):\n%s", name, w.Code, status, diff)
 		}
 	}
-	forget("carol", 404, `{"error":{"message":"nothing is recorded of a caller \"carol\": there is something of -, ann, bob","known":["","ann","bob"]}}`)
+	forget("carol", 404, `{"error":{"message":"nothing is recorded of a caller \"carol\": there is something of -, ann, bob","known":["-","ann","bob"]}}`)
 	forget("ann", 200, `{"caller":"ann","interceptions":2,"sessions":1,"usage_rows":2}`)
-	forget("ann", 404, `{"error":{"message":"nothing is recorded of a caller \"ann\": there is something of -, bob","known":["","bob"]}}`)
+	forget("ann", 404, `{"error":{"message":"nothing is recorded of a caller \"ann\": there is something of -, bob","known":["-","bob"]}}`)
 	forget("-", 200, `{"caller":"","interceptions":1,"sessions":1,"usage_rows":1}`)
 	forget("bob", 200, `{"caller":"bob","interceptions":1,"sessions":1,"usage_rows":1}`)
 	forget("bob", 404, `{"error":{"message":"nothing is recorded of a caller \"bob\": nothing is recorded at all"}}`)

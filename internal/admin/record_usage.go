@@ -40,18 +40,18 @@ func (a reader) usage(w http.ResponseWriter, r *http.Request, q *question, s *st
 	if err != nil {
 		return err
 	}
-	used, err := s.Usage(r.Context(), q.filter, by, store.Grain(per))
+	rows, err := used(r.Context(), q, by, store.Grain(per), s)
 	switch {
 	case err != nil:
 		return err
 	case format == asCSV:
-		writeUsage(w, used, by, store.Grain(per))
+		writeUsage(w, rows, by, store.Grain(per))
 		return nil
 	}
-	out := usageAnswer{By: append([]store.Dimension{}, by...), Per: store.Grain(per), From: q.filter.From, To: q.filter.To, Rows: make([]usedView, len(used))}
+	out := usageAnswer{By: append([]store.Dimension{}, by...), Per: store.Grain(per), From: q.filter.From, To: q.filter.To, Rows: make([]usedView, len(rows))}
 	var total store.Used
-	for i := range used {
-		u := &used[i]
+	for i := range rows {
+		u := &rows[i]
 		out.Rows[i] = viewUsed(u)
 		if len(by) > 0 {
 			out.Rows[i].By = make(map[store.Dimension]string, len(by))
