@@ -20,6 +20,7 @@ const (
 	// unnamed stands for the callers without a name; no token can be called so.
 	unnamed   = "-"
 	mostKnown = 100
+	everyID   = "req_kb" // is how each begins
 )
 
 // reader serves what was recorded.
@@ -130,7 +131,7 @@ func (a reader) interception(w http.ResponseWriter, r *http.Request, _ *question
 	ctx := r.Context()
 	const most = 10
 	asked := r.PathValue("id")
-	ids, err := s.Resolve(ctx, asked, most)
+	ids, err := resolve(ctx, s, asked, most)
 	if err != nil {
 		return err
 	}
@@ -150,6 +151,19 @@ func (a reader) interception(w http.ResponseWriter, r *http.Request, _ *question
 	}
 	reply(w, http.StatusOK, viewWhole(one))
 	return nil
+}
+
+// resolve is the ids that begin so.
+func resolve(ctx context.Context, s *store.Store, start string, most int) ([]string, error) {
+	if !strings.HasPrefix(everyID, strings.ToLower(start)) {
+		return s.Resolve(ctx, start, most)
+	}
+	newest, _, err := s.Interceptions(ctx, store.Filter{}, store.Page{Limit: most})
+	ids := make([]string, len(newest))
+	for i := range newest {
+		ids[i] = newest[i].ID
+	}
+	return ids, err
 }
 
 func missing(id string) error {

@@ -49,6 +49,8 @@ func TestRecordRefuses(t *testing.T) {
 		{"/export?format=json", 400, `format: "json" is none: use jsonl, csv`},
 		{"/interceptions/req_kbffff", 404, `no interception is recorded whose id begins with "req_kbffff": it is the id in the gateway's log, `},
 		{"/interceptions/" + a.list[0].ID[:8], 409, `several interceptions begin with "req_kb01": write more of the id, as in ` + a.list[0].ID + ", " + a.list[1].ID},
+		{"/interceptions/req_kb", 409, `several interceptions begin with "req_kb": write more of the id, as in ` + a.list[3].ID + ", " + a.list[2].ID},
+		{"/interceptions/REQ", 409, `several interceptions begin with "REQ": write more of the id, as in ` + a.list[3].ID},
 		{"/interceptions/chatcmpl-1", 404, `no interception is recorded whose id begins with "chatcmpl-1": `},
 	}
 	for _, tt := range tests {
