@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 )
@@ -36,7 +35,7 @@ func (p program) explain(ctx context.Context, c *explainCommand) error {
 	case *c.ID == "":
 		return errors.New("the request's id is empty")
 	default:
-		path += url.PathEscape(*c.ID)
+		path += element(*c.ID)
 	}
 	body, err := o.ask(ctx, http.MethodGet, path)
 	if err != nil {

@@ -73,7 +73,7 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 	default:
 		path := "/pools"
 		if c.Show.Provider != "" {
-			path += "/" + url.PathEscape(c.Show.Provider)
+			path += "/" + element(c.Show.Provider)
 		}
 		body, err = o.ask(ctx, http.MethodGet, path)
 		show = printPools
@@ -105,7 +105,15 @@ func newOperator(side config.AdminSide, flag string) operator {
 }
 
 func (o operator) act(ctx context.Context, k keyArgs, action, query string) ([]byte, error) {
-	return o.ask(ctx, http.MethodPost, "/pools/"+url.PathEscape(k.Provider)+"/keys/"+url.PathEscape(k.Key)+"/"+action+query)
+	return o.ask(ctx, http.MethodPost, "/pools/"+element(k.Provider)+"/keys/"+element(k.Key)+"/"+action+query)
+}
+
+// element is a name as one element of a path, whatever is in it.
+func element(name string) string {
+	if name == "." || name == ".." {
+		return strings.ReplaceAll(name, ".", "%2E") // else it is a step in the path
+	}
+	return url.PathEscape(name)
 }
 
 // maxAnswer bounds what is read of an answer.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 )
@@ -34,7 +33,7 @@ func (p program) sessions(ctx context.Context, c *sessionsCommand) error {
 	case *c.Name == "":
 		return errors.New("the session's name is empty")
 	default:
-		path += "/" + url.PathEscape(*c.Name)
+		path += "/" + element(*c.Name)
 	}
 	body, err := o.ask(ctx, http.MethodGet, path+"?"+q.Encode())
 	if err != nil {
@@ -145,7 +144,7 @@ func (p program) forget(ctx context.Context, c *forgetCommand) error {
 		return errors.New("the caller's name is empty: - stands for callers without one")
 	}
 	o.client.Timeout = 0 // there may be much to delete
-	body, err := o.ask(ctx, http.MethodDelete, "/callers/"+url.PathEscape(c.Caller)+"/records")
+	body, err := o.ask(ctx, http.MethodDelete, "/callers/"+element(c.Caller)+"/records")
 	if err != nil {
 		return err
 	}
