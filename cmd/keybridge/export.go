@@ -163,13 +163,14 @@ type newFile struct {
 
 // createFile begins a file, which only its owner can read: there may be prompts in it.
 func createFile(said string) (*newFile, error) {
+	if said == "" {
+		return nil, errors.New("the name of the file is empty")
+	}
 	name := said
 	if to, err := filepath.EvalSymlinks(said); err == nil {
 		name = to
 	}
 	switch info, err := os.Stat(name); {
-	case name == "":
-		return nil, errors.New("no file is named")
 	case err == nil && info.IsDir():
 		return nil, fmt.Errorf("%s is a folder: name a file", said)
 	case err == nil && !info.Mode().IsRegular():
