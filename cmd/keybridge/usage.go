@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -275,12 +276,19 @@ func grouped(n int64) string {
 	return sign + strings.Join(parts, ",")
 }
 
-// dollars writes picodollars to a hundredth of a cent; what is less is said to be so.
+// dollars writes picodollars to a hundredth of a cent; what is less is said to be so, and
+// what may be more than a number says.
 func dollars(picos int64) string {
 	const shown, each = 10_000, 100_000_000 // of them a dollar has, picodollars each has
-	n := (picos + each/2) / each
-	if n == 0 && picos > 0 {
-		return "<0.0001"
+	n, more := picos/each, ""
+	if picos%each >= each/2 {
+		n++
 	}
-	return grouped(n/shown) + fmt.Sprintf(".%04d", n%shown)
+	switch {
+	case n == 0 && picos > 0:
+		return "<0.0001"
+	case picos == math.MaxInt64:
+		n, more = picos/each, ">"
+	}
+	return more + grouped(n/shown) + fmt.Sprintf(".%04d", n%shown)
 }

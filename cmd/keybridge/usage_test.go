@@ -23,6 +23,7 @@ func TestNumbersForPeople(t *testing.T) {
 	for picos, want := range map[int64]string{
 		0: "0.0000", 1: "<0.0001", 49_999_999: "<0.0001", 50_000_000: "0.0001", 149_999_999: "0.0001", 1_234_560_000_000: "1.2346",
 		999_999_960_000_000: "1,000.0000", 1_234_567_890_123_456_789: "1,234,567.8901",
+		math.MaxInt64 - 1: "9,223,372.0369", math.MaxInt64: ">9,223,372.0368",
 	} {
 		if got := dollars(picos); got != want {
 			t.Errorf("%d: %s, want %s", picos, got, want)

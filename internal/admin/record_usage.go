@@ -59,11 +59,7 @@ func (a reader) usage(w http.ResponseWriter, r *http.Request, q *question, s *st
 		for j, d := range by {
 			out.Rows[i].By[d] = u.By[j]
 		}
-		total.Requests += u.Requests
-		total.Usage = total.Usage.Add(u.Usage)
-		total.Picos += u.Picos
-		total.Unpriced += u.Unpriced
-		total.Searches += u.Searches
+		total.Add(u)
 	}
 	out.Total = viewUsed(&total)
 	reply(w, http.StatusOK, out)

@@ -6,35 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"keybridge/internal/llm"
 )
-
-// Sum is what interceptions used together.
-type Sum struct {
-	Requests        int64
-	Usage           llm.Usage
-	Picos, Unpriced int64
-}
-
-func (s *Sum) add(v *Sum) {
-	s.Requests += v.Requests
-	s.Usage = s.Usage.Add(v.Usage)
-	s.Picos += v.Picos
-	s.Unpriced += v.Unpriced
-}
-
-// into is where the columns of sums go.
-func (s *Sum) into() []any {
-	u := &s.Usage
-	return []any{&s.Requests, &u.Input, &u.Output, &u.CacheRead, &u.CacheWrite, &u.CacheWriteLong, &u.Reasoning, &s.Picos, &s.Unpriced}
-}
-
-// sums of interceptions i.
-const sums = `COUNT(*) AS requests, CAST(SUM(i.input) AS BIGINT) AS input, CAST(SUM(i.output) AS BIGINT) AS output,
-CAST(SUM(i.cache_read) AS BIGINT) AS cache_read, CAST(SUM(i.cache_write) AS BIGINT) AS cache_write,
-CAST(SUM(i.cache_write_long) AS BIGINT) AS cache_write_long, CAST(SUM(i.reasoning) AS BIGINT) AS reasoning,
-CAST(SUM(i.picos) AS BIGINT) AS picos, CAST(SUM(i.unpriced) AS BIGINT) AS unpriced`
 
 // Session is what a client calls one conversation of a caller's.
 type Session struct {
@@ -193,7 +165,7 @@ func (v *view) summed(list []listed) ([]Session, error) {
 		out[i], args[i] = list[i].Session, list[i].id
 		of[list[i].id] = &out[i]
 	}
-	err := v.each("SELECT i.session, MAX(i.started), "+sums+" FROM interceptions i WHERE i.session <> 0 AND i.session IN "+in(len(args))+" GROUP BY i.session",
+	err := v.each("SELECT i.session, MAX(i.started), COUNT(*), "+sums("i")+" FROM interceptions i WHERE i.session <> 0 AND i.session IN "+in(len(args))+" GROUP BY i.session",
 		args, func(rows *sql.Rows) error {
 			var (
 				id, last int64
@@ -213,7 +185,7 @@ func (v *view) summed(list []listed) ([]Session, error) {
 }
 
 func (v *view) threads(session int64) (list []Thread, err error) {
-	err = v.each("SELECT a.*, COALESCE(t.nonce, 0) FROM (SELECT i.thread, MIN(i.started) AS started, MAX(i.started) AS last, "+sums+
+	err = v.each("SELECT a.*, COALESCE(t.nonce, 0) FROM (SELECT i.thread, MIN(i.started) AS started, MAX(i.started) AS last, COUNT(*), "+sums("i")+
 		" FROM interceptions i WHERE i.session <> 0 AND i.session = ? GROUP BY i.thread) a LEFT JOIN interceptions t ON t.id = a.thread"+
 		" ORDER BY a.thread DESC LIMIT "+strconv.Itoa(mostThreads), []any{session}, func(rows *sql.Rows) error {
 		var (

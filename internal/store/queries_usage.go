@@ -64,6 +64,12 @@ type Used struct {
 	Searches int64     // of the web, by the provider
 }
 
+// Add adds what another group used.
+func (u *Used) Add(v *Used) {
+	u.Sum.Add(&v.Sum)
+	u.Searches = plus(u.Searches, v.Searches)
+}
+
 // mostGroups is how many rows an answer may have.
 //
 //nolint:gochecknoglobals // tests have fewer rows
@@ -127,10 +133,8 @@ type usage struct {
 const (
 	day = 24 * hour
 
-	hourSums = `CAST(SUM(u.searches) AS BIGINT), CAST(SUM(u.requests) AS BIGINT), CAST(SUM(u.input) AS BIGINT), CAST(SUM(u.output) AS BIGINT),
-CAST(SUM(u.cache_read) AS BIGINT), CAST(SUM(u.cache_write) AS BIGINT), CAST(SUM(u.cache_write_long) AS BIGINT),
-CAST(SUM(u.reasoning) AS BIGINT), CAST(SUM(u.picos) AS BIGINT), CAST(SUM(u.unpriced) AS BIGINT)`
-	searched = "CAST(SUM((SELECT COALESCE(SUM(x.searches), 0) FROM turns x WHERE x.interception = i.id)) AS BIGINT)"
+	// searched has no upper half: so many searches are not recorded.
+	searched = "0, CAST(SUM((SELECT COALESCE(SUM(x.searches), 0) FROM turns x WHERE x.interception = i.id)) AS BIGINT)"
 )
 
 // period is the SQL of when the period of a time begins. Months have days of different
@@ -152,7 +156,7 @@ func (u *usage) hours(from, to int64) error {
 	c := u.f.kinds()
 	source := "usage_hours u" + u.kinds(c.text.Len() > 0, "u")
 	c.and("u.hour >= ? AND u.hour < ?", from, to)
-	return u.gather("u.hour", hourSums, source, c)
+	return u.gather("u.hour", wide("u.searches")+", CAST(SUM(u.requests) AS BIGINT), "+sums("u"), source, c)
 }
 
 // single reads interceptions one by one.
@@ -175,7 +179,7 @@ func (u *usage) single(from, to int64) error {
 	if slices.Contains(u.by, BySession) {
 		source += " LEFT JOIN sessions s ON s.id = i.session AND i.session <> 0"
 	}
-	return u.gather("i.started", searched+", "+sums, source, c)
+	return u.gather("i.started", searched+", COUNT(*), "+sums("i"), source, c)
 }
 
 // kinds joins interception_kinds k to a table if they are asked about.
@@ -208,7 +212,7 @@ func (u *usage) gather(column, sums, from string, c *conditions) error {
 		for i := range g.By {
 			into = append(into, &g.By[i])
 		}
-		err := rows.Scan(append(append(into, &g.Searches), g.into()...)...)
+		err := rows.Scan(append(append(into, &g.Searches, low{&g.Searches}), g.into()...)...)
 		if u.per != Altogether {
 			g.At = time.UnixMicro(begins).UTC()
 		}
@@ -227,8 +231,7 @@ func (u *usage) gather(column, sums, from string, c *conditions) error {
 	for _, g := range found {
 		name := g.At.String() + "\x00" + strings.Join(g.By, "\x00")
 		if there := u.groups[name]; there != nil {
-			there.add(&g.Sum)
-			there.Searches += g.Searches
+			there.Add(g)
 			continue
 		}
 		u.groups[name] = g

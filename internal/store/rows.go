@@ -11,7 +11,7 @@ import (
 // What no exchange truly reaches: an upstream may report any number, and sums of them
 // must hold.
 const (
-	mostTokens = 1_000_000_000
+	mostTokens = 100_000_000
 	mostPicos  = 10_000 * 1_000_000_000_000
 )
 
@@ -38,10 +38,10 @@ type tally struct {
 
 func (t *tally) add(v *tally) {
 	t.requests += v.requests
-	t.usage = t.usage.Add(v.usage)
-	t.searches += v.searches
-	t.picos += v.picos
-	t.unpriced += v.unpriced
+	t.usage = together(t.usage, v.usage)
+	t.searches = plus(t.searches, v.searches)
+	t.picos = plus(t.picos, v.picos)
+	t.unpriced = plus(t.unpriced, v.unpriced)
 }
 
 type hourKind struct{ hour, kind int64 }
@@ -161,8 +161,8 @@ func (w *writer) turn(n *entry, seq int, charges []ledger.Charge) tally {
 	kind := turnKind{model: t.Model, stop: t.Stop, tier: t.Tier, reported: t.Reported, complete: t.Complete}
 	for i := range charges {
 		c := &charges[i]
-		sum.picos += bound(c.Picos, mostPicos)
-		sum.unpriced += bound(c.Unpriced, mostTokens)
+		sum.picos = plus(sum.picos, bound(c.Picos, mostPicos))
+		sum.unpriced = plus(sum.unpriced, bound(c.Unpriced, mostTokens))
 		if i == 0 {
 			kind.priceModel, kind.priceVersion = c.Model, c.Version
 		}

@@ -24,7 +24,7 @@ func newTables() *tables {
 	hours := columns("hour, kind, requests, " + usageColumns + ", searches, picos, unpriced")
 	sums := make([]string, 0, len(hours))
 	for _, c := range hours[2:] {
-		sums = append(sums, c+" = usage_hours."+c+" + excluded."+c)
+		sums = append(sums, c+" = "+atMost("usage_hours."+c, "excluded."+c))
 	}
 	once := func(name, list string) batch { return batch{table: &table{name: name, columns: columns(list)}} }
 	t := &tables{

@@ -89,6 +89,24 @@ var storeMutants = []mutant{
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{
+		"an hour that costs more than a number says ends the recording", "internal/store/tables.go",
+		`atMost("usage_hours."+c, "excluded."+c)`,
+		`"usage_hours." + c + " + excluded." + c`,
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"who has spent a lot has spent nothing", "internal/store/sums.go",
+		"if v > 0 && sum > math.MaxInt64-v {",
+		"if v < 0 && sum < v {",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"a sum loses what is between its halves", "internal/store/sums.go",
+		"high := *l.sum + n>>half",
+		"high := *l.sum",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
 		"a number that cannot be true is summed", "internal/store/rows.go",
 		"{ return min(max(v, 0), most) }",
 		"{ return max(v, 0, -most) }",

@@ -217,7 +217,7 @@ func writeBounds(t *testing.T, b Base) {
 	write(t, s, nil, list(made(0, hostile), made(time.Second, hostile)))
 	write(t, s, nil, list(made(2*time.Second, hostile)))
 	b.expect(t, "SELECT SUM(input), SUM(output), SUM(searches), SUM(picos), SUM(unpriced) FROM usage_hours",
-		"3000000000|0|3000000000|30000000000000000|0")
+		"300000000|0|300000000|30000000000000000|0")
 	b.expect(t, "SELECT started, ended FROM interceptions", "0|1", "0|1", "0|1")
 }
 
