@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -22,16 +23,18 @@ type Price struct {
 	Search string // per thousand
 }
 
-// amountForm is a decimal that reads the same everywhere; its last digit is a picodollar
-// a token.
-const amountForm = `^(0|[1-9][0-9]{0,5})(\.[0-9]{1,6})?$`
+// An amount is a decimal that reads the same everywhere.
+const (
+	amountForm = `^(0|[1-9][0-9]{0,5})(\.[0-9]{1,%d})?$`
+	mostAmount = 1_000_000
 
-const mostAmount = 1_000_000
+	// The last decimal place is a picodollar a token, or a search.
+	perMillion  = 6
+	perThousand = 9
+)
 
 // priceNames are the settings of an entry that are prices.
 var priceNames = []string{"input", "output", "cache_read", "cache_write", "cache_write_long", "search"} //nolint:gochecknoglobals // a constant table
-
-var amounts = regexp.MustCompile(amountForm)
 
 func (d *decoder) price(prices *[]Price) setting {
 	return setting{schema: d.priceSettings(&Price{}).schema, read: func(n ast.Node, at string) {
@@ -48,12 +51,12 @@ func (d *decoder) priceSettings(p *Price) setting {
 	all := d.section(
 		field{"model", "The models it is the price of, by the name that was asked for or that answered. * stands for any characters except /, ? for one, [a-c] for one of a set.", d.modelPattern(&p.Model).needed("model: a name or a pattern like gpt-*")},
 		field{"provider", "The provider it is the price at; by default every provider.", d.text(&p.Provider)},
-		field{"input", "Tokens of the request, per million. Default: as shipped.", d.amount(&p.Input)},
-		field{"output", "Tokens of the answer, reasoning included, per million. Default: as shipped.", d.amount(&p.Output)},
-		field{"cache_read", "Tokens read from the provider's cache, per million. Default: in the shipped proportion to input, or as input.", d.amount(&p.CacheRead)},
-		field{"cache_write", "Tokens written to it, per million. Default: in the shipped proportion to input, or as input.", d.amount(&p.CacheWrite)},
-		field{"cache_write_long", "Those that are to stay in it for an hour, per million. Default: in the shipped proportion to input, or as cache_write.", d.amount(&p.CacheWriteLong)},
-		field{"search", "Searches of the web, per thousand. Default: as shipped.", d.amount(&p.Search)},
+		field{"input", "Tokens of the request, per million. Default: as shipped.", d.amount(&p.Input, perMillion)},
+		field{"output", "Tokens of the answer, reasoning included, per million. Default: as shipped.", d.amount(&p.Output, perMillion)},
+		field{"cache_read", "Tokens read from the provider's cache, per million. Default: in the shipped proportion to input, or as input.", d.amount(&p.CacheRead, perMillion)},
+		field{"cache_write", "Tokens written to it, per million. Default: in the shipped proportion to input, or as input.", d.amount(&p.CacheWrite, perMillion)},
+		field{"cache_write_long", "Those that are to stay in it for an hour, per million. Default: in the shipped proportion to input, or as cache_write.", d.amount(&p.CacheWriteLong, perMillion)},
+		field{"search", "Searches of the web, per thousand. Default: as shipped.", d.amount(&p.Search, perThousand)},
 	)
 	for _, name := range priceNames {
 		all.schema.AnyOf = append(all.schema.AnyOf, &schema{Required: []string{name}})
@@ -61,14 +64,16 @@ func (d *decoder) priceSettings(p *Price) setting {
 	return all
 }
 
-// amount is a number of US dollars, kept by its digits: no binary fraction is exact.
-func (d *decoder) amount(p *string) setting {
+// amount is a number of US dollars with so many decimal places at most, kept by its digits:
+// no binary fraction is exact.
+func (d *decoder) amount(p *string, places int) setting {
+	form := fmt.Sprintf(amountForm, places)
 	zero, most := int64(0), int64(mostAmount)
-	about := &schema{Title: "US dollars", Type: []string{"string", "number"}, Pattern: amountForm, Minimum: &zero, Maximum: &most, Examples: []string{"3", "0.25"}}
+	about := &schema{Title: "US dollars", Type: []string{"string", "number"}, Pattern: form, Minimum: &zero, Maximum: &most, Examples: []string{"3", "0.25"}}
 	return setting{schema: about, read: func(n ast.Node, at string) {
 		text := scalar(n)
-		if !amounts.MatchString(text) {
-			d.report(at, "is no amount of US dollars: write a decimal like 3 or 0.25, up to 999999 and with six digits behind the point at most")
+		if !regexp.MustCompile(form).MatchString(text) {
+			d.report(at, "is no amount of US dollars: write a decimal like 3 or 0.25, up to 999999 and with %d digits behind the point at most", places)
 			return
 		}
 		*p = text

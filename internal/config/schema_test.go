@@ -104,7 +104,7 @@ var beyond = map[string][]string{
 	"missing-file":      {"providers[0].keys[0]", "providers[0].keys[1]"},
 	"price":             {"prices[1].model", "prices[2].provider", "prices[3].provider"},
 	"price-amount": { // of numbers the schema knows no digits
-		"prices[1].input", "prices[1].cache_read", "prices[2].input", "prices[2].output", "prices[3].search",
+		"prices[1].input", "prices[1].cache_read", "prices[1].search", "prices[2].input", "prices[2].output", "prices[3].search",
 	},
 	"price-twins":             {"prices[2]"},
 	"provider-name":           {"providers[8].name"}, // another one's
