@@ -4,8 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,6 +26,9 @@ const (
 	// pruneAtOnce are deleted in one transaction, so that writes do not wait for long.
 	pruneAtOnce = 500
 	forgetOnce  = 200
+	refsAtOnce  = 64
+
+	between = " BETWEEN ? AND ?"
 )
 
 // below are the tables of what belongs to interceptions.
@@ -112,33 +115,32 @@ func (s *Store) repeat(ctx context.Context, sum *int64, f func() (int64, error))
 // prune deletes the rows of a table below a bound, the lowest first.
 func (s *Store) prune(ctx context.Context, table, column string, until int64, sum *int64) error {
 	return s.repeat(ctx, sum, func() (int64, error) {
-		end := until
-		var last int64
-		err := s.w.conn.QueryRowContext(ctx, s.engine.text("SELECT "+column+" FROM "+table+" WHERE "+column+" < ? ORDER BY "+column+" LIMIT 1 OFFSET ?"),
-			until, pruneAtOnce-1).Scan(&last)
-		switch {
-		case err == nil:
-			end = last + 1
-		case !errors.Is(err, sql.ErrNoRows):
+		// Between two bounds: of what is below one, a database takes for granted that it is much.
+		var first sql.NullInt64
+		if err := s.w.conn.QueryRowContext(ctx, "SELECT MIN("+column+") FROM "+table).Scan(&first); err != nil || !first.Valid || first.Int64 >= until {
 			return 0, err
 		}
+		last := until - 1
+		err := s.w.conn.QueryRowContext(ctx, s.engine.text("SELECT "+column+" FROM "+table+" WHERE "+column+" BETWEEN ? AND ? ORDER BY "+column+" LIMIT 1 OFFSET ?"),
+			first.Int64, last, pruneAtOnce-1).Scan(&last)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return 0, err
+		}
+		some := []any{first.Int64, last}
 		if table == "interceptions" {
-			if err := s.deleteBelow(ctx, " < ?", []any{end}); err != nil {
+			if err := s.deleteBelow(ctx, between, some); err != nil {
 				return 0, err
 			}
-			s.w.refs.drop(func(r ref) bool { return r.interception < end })
+			s.w.refs.drop(func(r ref) bool { return r.interception <= last })
 		}
-		return s.delete(ctx, table+" WHERE "+column+" < ?", end)
+		return s.delete(ctx, table+" WHERE "+column+between, some...)
 	})
 }
 
 // deleteBelow deletes what belongs to the interceptions that a condition is true of.
 func (s *Store) deleteBelow(ctx context.Context, which string, args []any) error {
-	const named = "refs WHERE (ref, session, interception) IN (SELECT t.%s, i.session, i.id FROM interceptions i JOIN %s t ON t.interception = i.id WHERE i.id%s)"
-	for _, of := range [][2]string{{"call", "tool_calls"}, {"message", "turns"}} {
-		if _, err := s.delete(ctx, fmt.Sprintf(named, of[0], of[1], which), args...); err != nil {
-			return err
-		}
+	if err := s.deleteRefs(ctx, which, args); err != nil {
+		return err
 	}
 	for _, table := range below() {
 		if _, err := s.delete(ctx, table+" WHERE interception"+which, args...); err != nil {
@@ -146,6 +148,46 @@ func (s *Store) deleteBelow(ctx context.Context, which string, args []any) error
 		}
 	}
 	return nil
+}
+
+// deleteRefs deletes what the interceptions may be referred to by. They are named one by
+// one: a database that cannot know how few they are reads all refs to find them.
+func (s *Store) deleteRefs(ctx context.Context, which string, args []any) error {
+	for _, of := range [][2]string{{"call", "tool_calls"}, {"message", "turns"}} {
+		keys, err := s.refsOf(ctx, of[0], of[1], which, args)
+		if err != nil {
+			return err
+		}
+		for some := range slices.Chunk(keys, 3*refsAtOnce) {
+			named := strings.Repeat(", (CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT))", len(some)/3)[2:]
+			if _, err := s.delete(ctx, "refs WHERE (ref, session, interception) IN (VALUES "+named+")", some...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refsOf are the keys of refs that the interceptions may have by a column, one after the other.
+func (s *Store) refsOf(ctx context.Context, column, table, which string, args []any) ([]any, error) {
+	rows, err := s.w.conn.QueryContext(ctx, s.engine.text("SELECT t."+column+", i.session, i.id FROM "+table+
+		" t JOIN interceptions i ON i.id = t.interception WHERE t."+column+" <> '' AND t.interception"+which), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // Err says it
+	var keys []any
+	for rows.Next() {
+		var text string
+		var session, interception int64
+		if err := rows.Scan(&text, &session, &interception); err != nil {
+			return nil, err
+		}
+		if column == "call" || continued(text) {
+			keys = append(keys, text, session, interception)
+		}
+	}
+	return keys, rows.Err()
 }
 
 func (s *Store) delete(ctx context.Context, what string, args ...any) (int64, error) {
