@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"io/fs"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/jackc/pgx/v5"
 
 	"keybridge/internal/secret"
 )
@@ -115,7 +118,77 @@ func databaseURL(s string) string {
 	if slices.Contains(slices.Concat(query["password"], query["sslpassword"], []string{password}), passwordMask) {
 		return "holds a masked password: write the password itself in the place of ***, or env:NAME for the whole text"
 	}
+	c, err := pgx.ParseConfig(s)
+	switch {
+	case err != nil:
+		return refusedSetting(s)
+	case c.Database == "":
+		return "names no database: write postgres://USER:PASSWORD@HOST/DATABASE" //nolint:gosec // a pattern
+	}
 	return ""
+}
+
+// settingHints are what to write for the settings of an address that are often wrong.
+//
+//nolint:gochecknoglobals // a constant table
+var settingHints = map[string]string{
+	"sslmode":         "write disable, allow, prefer, require, verify-ca or verify-full",
+	"connect_timeout": "write a number of seconds",
+	"sslrootcert":     "write the path of a file in PEM format",
+	"sslcert":         "write the paths of a certificate and its key, both in PEM format",
+	"sslkey":          "write the paths of a certificate and its key, both in PEM format",
+}
+
+// refusedSetting says which settings of an address the driver does not take: the fewest
+// that it refuses by themselves. Its own words may quote the address.
+func refusedSetting(address string) string {
+	base, query, _ := strings.Cut(address, "?")
+	refuses := func(settings []string) error {
+		_, err := pgx.ParseConfig(base + "?" + strings.Join(settings, "&"))
+		return err
+	}
+	left := strings.Split(query, "&")
+	for _, setting := range slices.Clone(left) {
+		fewer := slices.DeleteFunc(slices.Clone(left), func(other string) bool { return settingUnit(other) == settingUnit(setting) })
+		if refuses(fewer) != nil {
+			left = fewer
+		}
+	}
+	var names []string
+	for _, setting := range left {
+		names = append(names, settingName(setting))
+	}
+	if file, ok := errors.AsType[*fs.PathError](refuses(left)); ok {
+		for i, setting := range left {
+			_, value, _ := strings.Cut(setting, "=")
+			if path, _ := url.PathUnescape(value); path == file.Path {
+				return "has a setting " + names[i] + " with a file that cannot be read: " + file.Err.Error()
+			}
+		}
+	}
+	switch {
+	case len(left) == 0:
+		return "is not taken by PostgreSQL's driver, with the PG… variables that are set: look at its hosts and ports, and at those variables"
+	case settingHints[names[0]] != "":
+		return "has a setting that cannot be (" + strings.Join(names, ", ") + "): " + settingHints[names[0]]
+	}
+	return "has a setting that cannot be (" + strings.Join(names, ", ") + "): PostgreSQL's manual says what it may be"
+}
+
+func settingName(setting string) string {
+	name, _, _ := strings.Cut(setting, "=")
+	name, _ = url.QueryUnescape(name) // it was understood before
+	return name
+}
+
+// settingUnit is the same of settings that mean nothing without each other.
+func settingUnit(setting string) string {
+	switch name := settingName(setting); name {
+	case "sslcert", "sslkey", "sslpassword":
+		return "sslcert"
+	default:
+		return name
+	}
 }
 
 // masked is the address of a database without its passwords, the other bytes as they are.
