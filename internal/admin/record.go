@@ -111,10 +111,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a reader) interceptions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	read := func(p store.Page) ([]store.Interception, string, error) {
-		return s.Interceptions(r.Context(), q.filter, p)
-	}
-	list, next, err := pageOf(q, func(n *store.Interception) string { return n.Caller }, read)
+	list, next, err := pageOf(r.Context(), q, s.Interceptions, func(n *store.Interception) string { return n.Caller })
 	if err != nil {
 		return err
 	}
@@ -173,8 +170,7 @@ func missing(id string) error {
 }
 
 func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	read := func(p store.Page) ([]store.Session, string, error) { return s.Sessions(r.Context(), q.filter, p) }
-	list, next, err := pageOf(q, func(n *store.Session) string { return n.Caller }, read)
+	list, next, err := pageOf(r.Context(), q, s.Sessions, func(n *store.Session) string { return n.Caller })
 	if err != nil {
 		return err
 	}

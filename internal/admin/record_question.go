@@ -43,21 +43,10 @@ func ask(r *http.Request, known []string, now time.Time) (*question, error) {
 	if err != nil {
 		return nil, badly("the query is not well formed: %v", err)
 	}
-	q := &question{values: values}
-	for name, v := range values {
-		switch {
-		case !slices.Contains(known, name) && len(known) == 0:
-			return nil, badly("%q is nothing that can be asked for here", name)
-		case !slices.Contains(known, name):
-			return nil, &refusal{http.StatusBadRequest, fmt.Sprintf("%q is nothing that can be asked for here: use %s", name, strings.Join(known, ", ")), known}
-		case len(v) > 1:
-			return nil, badly("%s: stands there %d times: once, please", name, len(v))
-		case v[0] == "" && name == "caller" && len(known) > 1:
-			return nil, badly("caller: is empty: - stands for callers without a name")
-		case v[0] == "" && name != "caller":
-			return nil, badly("%s: is empty: give it a value, or leave it out", name)
-		}
+	if err := wellAsked(values, known); err != nil {
+		return nil, err
 	}
+	q := &question{values: values}
 	if err := q.choose(now); err != nil {
 		return nil, err
 	}
@@ -70,6 +59,25 @@ func ask(r *http.Request, known []string, now time.Time) (*question, error) {
 		q.page.Limit = limit
 	}
 	return q, nil
+}
+
+// wellAsked refuses what is not among the known parameters, or stands there badly.
+func wellAsked(values url.Values, known []string) error {
+	for name, v := range values {
+		switch {
+		case !slices.Contains(known, name) && len(known) == 0:
+			return badly("%q is nothing that can be asked for here", name)
+		case !slices.Contains(known, name):
+			return &refusal{http.StatusBadRequest, fmt.Sprintf("%q is nothing that can be asked for here: use %s", name, strings.Join(known, ", ")), known}
+		case len(v) > 1:
+			return badly("%s: stands there %d times: once, please", name, len(v))
+		case v[0] == "" && name == "caller" && len(known) > 1:
+			return badly("caller: is empty: - stands for callers without a name")
+		case v[0] == "" && name != "caller":
+			return badly("%s: is empty: give it a value, or leave it out", name)
+		}
+	}
+	return nil
 }
 
 // choose reads the filters.

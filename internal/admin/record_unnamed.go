@@ -14,12 +14,15 @@ import (
 // usualOnPage is how many a page has if nobody says.
 const usualOnPage = 50
 
-// pageOf is the question's page of what read gives.
-func pageOf[T any](q *question, caller func(*T) string, read func(store.Page) ([]T, string, error)) ([]T, string, error) {
-	if q.unnamed {
-		return unnamedPage(q.page, caller, read)
+// reading gives a page of what a filter chooses.
+type reading[T any] func(context.Context, store.Filter, store.Page) ([]T, string, error)
+
+// pageOf is the page that the question is about.
+func pageOf[T any](ctx context.Context, q *question, read reading[T], caller func(*T) string) ([]T, string, error) {
+	if !q.unnamed {
+		return read(ctx, q.filter, q.page)
 	}
-	return read(q.page)
+	return unnamedPage(q.page, caller, func(p store.Page) ([]T, string, error) { return read(ctx, q.filter, p) })
 }
 
 // unnamedPage is a page of what has no caller, and the cursor of the next one, "" if there

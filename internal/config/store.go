@@ -123,7 +123,7 @@ func databaseURL(s string) string {
 	case err != nil:
 		return refusedSetting(s)
 	case c.Database == "":
-		return "names no database: write postgres://USER:PASSWORD@HOST/DATABASE" //nolint:gosec // a pattern
+		return "names no database: write postgres://USER:PASSWORD@HOST/DATABASE"
 	}
 	return ""
 }
