@@ -127,6 +127,9 @@ func (s *Store) Count(ctx context.Context, f Filter) (count int64, err error) {
 		if wrong != nil {
 			return wrong
 		}
+		if _, wrong = w.weigh(); wrong != nil {
+			return wrong
+		}
 		from, c := w.from()
 		count, wrong = v.number("SELECT COUNT(*) FROM "+from+c.sql(), c.args...)
 		return wrong
@@ -140,8 +143,9 @@ type walk struct {
 	kinds      *conditions
 	rest       *conditions // on interceptions i, but for the key
 	least, end int64       // keys that are still to be looked at, the end not among them
-	narrow     bool        // an index leads to few
-	direct     bool        // there are few of the kinds
+	narrow     bool        // a session or a thread is wanted
+	direct     bool        // what is left is best picked at once
+	rare       bool        // there are few of the kinds, of whatever session or thread
 }
 
 func (v *view) walk(f *Filter) (*walk, error) {
@@ -190,18 +194,31 @@ func (w *walk) inner() *conditions {
 	return c
 }
 
-// from is what the interceptions i are read from that are left, kind by kind if kinds
-// choose. CROSS keeps SQLite to this order.
+// from is what the interceptions i are read from that are left: session by session if such
+// are wanted and of many kinds, else kind by kind if kinds choose. CROSS and + keep SQLite
+// to that.
 func (w *walk) from() (from string, where *conditions) {
 	inner := w.inner()
-	if !w.chooses() {
+	switch {
+	case !w.chooses():
+		return "interceptions i", inner
+	case w.narrow && !w.rare:
+		inner.and("+i.kind IN (SELECT k.id FROM interception_kinds k"+w.kinds.sql()+")", w.kinds.args...)
 		return "interceptions i", inner
 	}
+	c := w.ofKinds()
+	c.and(inner.text.String(), inner.args...)
+	return ofKinds, c
+}
+
+// ofKinds are interceptions i by their kinds k.
+const ofKinds = "interception_kinds k CROSS JOIN interceptions i"
+
+func (w *walk) ofKinds() *conditions {
 	c := &conditions{}
 	c.and("i.kind = k.id")
 	c.and(w.kinds.text.String(), w.kinds.args...)
-	c.and(inner.text.String(), inner.args...)
-	return "interception_kinds k CROSS JOIN interceptions i", c
+	return c
 }
 
 // back gives the newest interceptions that are left, at most limit of them or what a
@@ -235,22 +252,27 @@ func (w *walk) back(limit int, row func(*sql.Rows) error) (more bool, err error)
 		return false, err
 	}
 	w.end, err = w.v.number("SELECT MIN(a.id) FROM (SELECT i.id"+newest+") a", inner.args...)
-	if err != nil || w.narrow {
+	if err != nil {
 		return true, err
 	}
 	return w.leap()
 }
 
-// pick gives the newest of the kinds, of which there are few left.
+// pick gives the newest that are left, in one pass.
 func (w *walk) pick(limit int, row func(*sql.Rows) error) error {
 	from, c := w.from()
 	hits := "SELECT i.id AS hit FROM " + from + c.sql() + " ORDER BY i.id DESC LIMIT " + strconv.Itoa(limit)
 	return w.v.each("SELECT "+whole+" FROM (SELECT i.* FROM ("+hits+") h CROSS JOIN interceptions i WHERE i.id = h.hit)"+joined+" ORDER BY i.id DESC", c.args, row)
 }
 
-// leap goes behind a stretch in which a page was not filled. If few are left, they can be
-// picked; else the next stretch begins with the newest that is wanted.
+// leap goes behind a stretch in which a page was not filled. If few are left, or all that
+// is wanted is in few places, they can be picked; else the next stretch begins with the
+// newest that is wanted.
 func (w *walk) leap() (more bool, err error) {
+	if w.narrow {
+		w.direct = true
+		return w.weigh()
+	}
 	from, c := w.from()
 	left, err := w.v.number("SELECT COUNT(*) FROM (SELECT i.id FROM "+from+c.sql()+" LIMIT "+strconv.Itoa(few+1)+") a", c.args...)
 	if err != nil || left <= int64(few) {
@@ -261,4 +283,17 @@ func (w *walk) leap() (more bool, err error) {
 		append([]any{w.end}, w.kinds.args...)...)
 	w.end = newest + 1
 	return true, err
+}
+
+// weigh finds out from which side a narrow walk is shorter, and whether there is anything
+// of the kinds.
+func (w *walk) weigh() (some bool, err error) {
+	if !w.narrow || !w.chooses() {
+		return true, nil
+	}
+	c := w.ofKinds()
+	c.and("i.id >= ? AND i.id < ?", w.least, w.end)
+	left, err := w.v.number("SELECT COUNT(*) FROM (SELECT i.id FROM "+ofKinds+c.sql()+" LIMIT "+strconv.Itoa(few+1)+") a", c.args...)
+	w.rare = left <= int64(few)
+	return left > 0, err
 }

@@ -43,6 +43,34 @@ func TestReadPostgres(t *testing.T) {
 	storetest.Read(t, openPostgres)
 }
 
+// A session that many callers have, with many interceptions, of which few or none are
+// wanted, is gone through once.
+func TestLongSession(t *testing.T) {
+	for name, open := range map[string]func(*testing.T) *store.Store{"SQLite": openSQLite, "PostgreSQL": openPostgres} {
+		t.Run(name, func(t *testing.T) {
+			store.Narrow(t)
+			s := open(t)
+			traffic := storetest.NewTraffic(1, 2000)
+			var list []*ledger.Exchange
+			for e := traffic.Next(); e != nil; e = traffic.Next() {
+				e.Session = "default"
+				list = append(list, e)
+			}
+			if err := s.Write(t.Context(), nil, list); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range []store.Filter{
+				{Status: ledger.Lost}, {Status: ledger.Failed}, {Key: "local-1", Status: ledger.Failed}, {Key: "local-1", Model: "gpt-5"}, {Client: "codex", Provider: "local"},
+			} {
+				f.Session = "default"
+				if steps := store.Steps(t, s, f, 1000); steps > 2 {
+					t.Errorf("%+v: %d steps", f, steps)
+				}
+			}
+		})
+	}
+}
+
 // An answer that would be too long is refused, also if it is put together of several.
 func TestTooManyGroups(t *testing.T) {
 	store.Bound(t, 3)

@@ -107,6 +107,12 @@ var storeMutants = []mutant{
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{
+		"a long session is gone through again and again", "internal/store/queries_list.go",
+		"w.direct = true\n\t\treturn w.weigh()",
+		"return w.weigh()",
+		"internal/store TestLongSession",
+	},
+	{
 		"a number that cannot be true is summed", "internal/store/rows.go",
 		"{ return min(max(v, 0), most) }",
 		"{ return max(v, 0, -most) }",

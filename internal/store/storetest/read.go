@@ -137,7 +137,6 @@ func readSessions(t *testing.T, s *store.Store, m *model) {
 			if !slices.IsSortedFunc(got, func(a, b store.Session) int { return b.Last.Add(time.Minute).Compare(a.Last) }) {
 				t.Error("not in the order of their last use")
 			}
-			byName := func(a, b store.Session) int { return strings.Compare(a.Name, b.Name) }
 			slices.SortFunc(got, byName)
 			slices.SortFunc(want, byName)
 			if d := gocmp.Diff(want, got); d != "" {

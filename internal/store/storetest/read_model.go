@@ -25,6 +25,9 @@ func fill(t *testing.T, s *store.Store, count int) *model {
 	traffic.Start = time.Date(2026, 9, 29, 7, 20, 0, 0, time.UTC)
 	m := &model{made: map[string]*store.Interception{}}
 	for e := traffic.Next(); e != nil; e = traffic.Next() {
+		if e.Client == "codex" {
+			e.Session = "default" // as each of its callers calls all his
+		}
 		m.list = append(m.list, e)
 	}
 	// What matches rarely, at the far end and in between.
@@ -140,6 +143,14 @@ func (m *model) filters() map[string]store.Filter {
 		"a session":       {Session: some.Session},
 		"its caller's":    {Session: some.Session, Caller: some.Caller, Status: ledger.Completed},
 		"another's":       {Session: some.Session, Caller: "nobody"},
+		"all in one":      {Session: "default"},
+		"many in one":     {Session: "default", Credential: ledger.Pooled},
+		"some in one":     {Session: "default", Status: ledger.Failed},
+		"a key in one":    {Session: "default", Key: "openai-1"},
+		"few in one":      {Session: "default", Key: "retired"},
+		"none in one":     {Session: "default", Client: "opencode"},
+		"nothing in one":  {Session: "default", Status: ledger.Lost},
+		"a day in one":    {Session: "default", Status: ledger.Completed, From: day, To: day.Add(24 * time.Hour)},
 		"a thread":        {Thread: threaded.Thread},
 		"no thread":       {Thread: "req_kb" + strings.Repeat("0", 24)},
 		"nonsense":        {Thread: "nonsense"},
@@ -177,8 +188,12 @@ func (m *model) sessions(f *store.Filter) []store.Session {
 			out = append(out, *s)
 		}
 	}
-	slices.SortFunc(out, func(a, b store.Session) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, byName)
 	return out
+}
+
+func byName(a, b store.Session) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Caller, b.Caller))
 }
 
 func (m *model) threads(caller, session string) []store.Thread {
