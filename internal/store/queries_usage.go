@@ -161,6 +161,9 @@ func (u *usage) hours(from, to int64) error {
 
 // single reads interceptions one by one.
 func (u *usage) single(from, to int64) error {
+	if to <= from {
+		return nil
+	}
 	span := *u.f
 	span.From, span.To = timeOf(from), time.Time{}
 	if to < 1<<63-1 {

@@ -125,6 +125,8 @@ func (m *model) filters() map[string]store.Filter {
 		"within an hour":  {From: day.Add(10 * time.Minute), To: day.Add(50 * time.Minute)},
 		"across an hour":  {From: day.Add(-10*time.Minute - 1*time.Microsecond), To: day.Add(10 * time.Minute)},
 		"before 1970":     {To: time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"to the epoch":    {To: time.Unix(0, 0)},
+		"backwards":       {From: day.Add(time.Hour), To: day.Add(-time.Hour)},
 		"a far future":    {From: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"a wide span":     {From: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), To: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"a caller":        {Caller: some.Caller},
