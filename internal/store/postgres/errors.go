@@ -61,6 +61,8 @@ func (x *explainer) explain(err error) error {
 	answer, answered := errors.AsType[*pgconn.PgError](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	switch {
+	case answered && connecting && settings(answer.Code):
+		out.Kind, out.Text, out.Do = store.Denied, "the server does not accept a setting of the address", "look at what is behind its ?"
 	case answered:
 		for _, t := range x.troubles() {
 			if strings.HasPrefix(answer.Code, t.code) {
@@ -82,6 +84,13 @@ func (x *explainer) explain(err error) error {
 		out.Kind, out.Text, out.Do = store.Unreachable, "the connection is broken", "look whether the server is up"
 	}
 	return out
+}
+
+// settings reports whether a code that a connection is refused with is about what was asked
+// of it, not about the tables or what is to be written.
+func settings(code string) bool {
+	const unchangeable, mayNot = "55P02", "42501"
+	return code == unchangeable || strings.HasPrefix(code, "22") || strings.HasPrefix(code, "42") && code != mayNot
 }
 
 // lost reports whether an error says that the connections are of no use any more.

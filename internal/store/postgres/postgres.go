@@ -40,12 +40,11 @@ const (
 // password.
 func Open(ctx context.Context, address string, o store.Options) (*store.Store, error) {
 	config, err := pgx.ParseConfig(address)
-	if err != nil {
-		// The cause may quote the address.
-		return nil, &store.Error{ //nolint:gosec // the form of an address, no password
-			Kind: store.Denied, Place: "the PostgreSQL database", Text: "its address cannot be understood",
-			Do: "write postgres://USER:PASSWORD@HOST/DATABASE, with files that exist if it names certificates",
-		}
+	switch {
+	case err != nil:
+		return nil, misunderstood(address, err)
+	case config.Database == "":
+		return nil, denied("its address names no database", form)
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectWithin

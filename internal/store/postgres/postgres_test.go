@@ -106,6 +106,13 @@ func TestOpenFails(t *testing.T) {
 	guest := func(secret, name string) string {
 		return as(t, address, func(u *url.URL) { u.User, u.Path = url.UserPassword(database+"_guest", secret), "/"+name })
 	}
+	with := func(setting, value string) string {
+		return as(t, address, func(u *url.URL) {
+			q := u.Query()
+			q.Set(setting, value)
+			u.RawQuery = q.Encode()
+		})
+	}
 	silent := listen(t, func(c net.Conn) { <-t.Context().Done() })
 	babbling := listen(t, func(c net.Conn) { c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) })
 	tests := []struct {
@@ -124,14 +131,17 @@ func TestOpenFails(t *testing.T) {
 		{"silence", "postgres://u:" + url.QueryEscape(password) + "@" + silent + "/db?connect_timeout=1", store.Unreachable, "cannot be reached"},
 		{"another protocol", "postgres://u:" + url.QueryEscape(password) + "@" + babbling + "/db?sslmode=disable", store.Unreachable, "cannot be reached"},
 		{"TLS where there is none", "postgres://u:" + url.QueryEscape(password) + "@" + babbling + "/db?sslmode=require", store.Unreachable, "cannot be reached"},
+		{"no database", "postgres://u:" + url.QueryEscape(password) + "@h:5432", store.Denied, "its address names no database: write postgres://USER:PASSWORD@HOST/DATABASE"},
 		{"not an address", "postgres://u:" + password + "@[::1/db", store.Denied, "cannot be understood"},
-		{"a bad parameter", "postgres://u:" + url.QueryEscape(password) + "@h/db?sslmode=perhaps", store.Denied, "cannot be understood"},
-		{"a missing certificate", "postgres://u:" + url.QueryEscape(password) + "@h/db?sslmode=verify-full&sslrootcert=/nowhere", store.Denied, "files that exist"},
-		{"read only", as(t, address, func(u *url.URL) {
-			q := u.Query()
-			q.Set("default_transaction_read_only", "on")
-			u.RawQuery = q.Encode()
-		}), store.ReadOnly, "may only be read"},
+		{"a bad parameter", "postgres://u:" + url.QueryEscape(password) + "@h/db?sslmode=perhaps", store.Denied, "its setting sslmode cannot be understood"},
+		{"a bad number", "postgres://u:" + url.QueryEscape(password) + "@h/db?sslmode=disable&connect_timeout=abc", store.Denied, "its setting connect_timeout cannot"},
+		{"a missing certificate", "postgres://u:" + url.QueryEscape(password) + "@h/db?sslmode=verify-full&sslrootcert=/nowhere", store.Denied, "the file /nowhere of its setting sslrootcert cannot be read: no such file"},
+		{"a missing key", "postgres://u:" + url.QueryEscape(password) + "@h/db?sslmode=require&sslcert=/nothing&sslkey=/nowhere", store.Denied, "the file /nowhere of its setting sslkey cannot be read"},
+		{"a setting that there is not", with("nonsense", "1"), store.Denied, "does not accept a setting of the address: look at what is behind its ?"},
+		{"a setting's value that cannot be", with("statement_timeout", "soon"), store.Denied, "look at what is behind its ?"},
+		{"a setting of the server's own", with("max_connections", "7"), store.Denied, "look at what is behind its ?"},
+		{"a schema that there is not", with("search_path", "nowhere"), store.Denied, "there is no schema to make the tables in"},
+		{"read only", with("default_transaction_read_only", "on"), store.ReadOnly, "may only be read"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
