@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // Kind is what sort of trouble an Error is: one of a closed set.
 type Kind string
@@ -31,14 +34,19 @@ type Error struct {
 	Err   error  // the cause
 }
 
-// Error says what is wrong, where, what to do and, last, the cause in its own words.
+// Error says what is wrong, where, what to do and, last, the cause in its own words, all in
+// one line.
 func (e *Error) Error() string {
 	s := e.Place + ": " + e.Text
 	if e.Do != "" {
 		s += ": " + e.Do
 	}
 	if e.Err != nil {
-		s += " (" + e.Err.Error() + ")"
+		lines := strings.FieldsFunc(e.Err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+		for i := range lines {
+			lines[i] = strings.TrimSpace(lines[i])
+		}
+		s += " (" + strings.Join(lines, "; ") + ")"
 	}
 	return s
 }

@@ -16,6 +16,7 @@ type Filter struct {
 	From, To time.Time // of the start: From belongs to it, To does not
 
 	Caller, Client  string
+	Unnamed         bool   // only callers without a name; Caller is "" then
 	Session         string // as the client calls it
 	Thread          string // the id of its first interception
 	Provider, Model string // the model as asked for or as answered
@@ -101,6 +102,9 @@ func (f *Filter) kinds() *conditions {
 		if equal.value != "" {
 			c.and("k."+equal.column+" = ?", plain(equal.value))
 		}
+	}
+	if f.Unnamed {
+		c.and("k.caller = ''")
 	}
 	if f.Model != "" {
 		c.and("? IN (k.model, k.model_asked)", plain(f.Model))

@@ -164,6 +164,9 @@ func (v *view) walk(f *Filter) (*walk, error) {
 		w.narrow = true
 		which := "SELECT id FROM sessions WHERE name = ?"
 		args := []any{plain(f.Session)}
+		if f.Unnamed {
+			which += " AND caller = ''"
+		}
 		if f.Caller != "" {
 			which += " AND caller = ?"
 			args = append(args, plain(f.Caller))

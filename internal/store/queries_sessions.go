@@ -101,6 +101,9 @@ func (v *view) sessions(f *Filter) (*conditions, error) {
 			c.and("s."+equal.column+" = ?", plain(equal.value))
 		}
 	}
+	if f.Unnamed {
+		c.and("s.caller = ''")
+	}
 	from, to := f.span()
 	if from > 0 {
 		c.and("s.last >= ?", from)
@@ -115,7 +118,7 @@ func (v *view) sessions(f *Filter) (*conditions, error) {
 		}
 		c.and("s.id IN (SELECT i.session FROM interceptions i WHERE i.id = ?)", first)
 	}
-	kinds := (&Filter{Caller: f.Caller, Provider: f.Provider, Model: f.Model, Key: f.Key, Status: f.Status, Credential: f.Credential}).kinds()
+	kinds := (&Filter{Caller: f.Caller, Unnamed: f.Unnamed, Provider: f.Provider, Model: f.Model, Key: f.Key, Status: f.Status, Credential: f.Credential}).kinds()
 	if f.Provider+f.Model+f.Key+string(f.Status)+string(f.Credential) == "" {
 		return c, nil
 	}

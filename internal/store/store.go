@@ -100,7 +100,8 @@ func (s *Store) do(ctx context.Context, f func() error) error {
 			return nil
 		}
 		again := errors.Is(err, errKnown) || s.engine.Retry(err) || s.refused(err)
-		if s.db != nil && (errors.Is(err, errBroken) || s.db.Gone != nil && s.db.Gone(err)) {
+		_, broken := errors.AsType[*brokenError](err)
+		if s.db != nil && (broken || s.db.Gone != nil && s.db.Gone(err)) {
 			s.drop()
 		}
 		if !again || ctx.Err() != nil {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -44,5 +45,13 @@ func TestKeysSortByTime(t *testing.T) {
 	}
 	if at := store.KeyAt(1<<63 - 1); at < last {
 		t.Errorf("at the end of time: %x", at)
+	}
+}
+
+// What an operator reads in a log or a terminal takes one line, whatever the causes say.
+func TestErrorTakesOneLine(t *testing.T) {
+	err := &store.Error{Place: "p", Text: "t", Do: "d", Err: errors.Join(errors.New("one"), errors.New("two\r\n\tthree\n"))}
+	if want := "p: t: d (one; two; three)"; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
 	}
 }

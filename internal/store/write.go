@@ -68,8 +68,10 @@ func newWriter(e *Engine) *writer {
 	}
 }
 
-// errBroken says that a transaction could not be ended.
-var errBroken = errors.New("the connection is left in a transaction")
+// brokenError is why a transaction has failed that could not be ended either.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
 
 // errKnown says that some of what was taken for new is in the tables.
 var errKnown = errors.New("some of it is recorded already")
@@ -161,7 +163,10 @@ func (w *writer) transaction(ctx context.Context, f func() error) error {
 		for _, m := range w.memories() {
 			m.rollback()
 		}
-		return errors.Join(err, w.rollback(ctx))
+		if w.rollback(ctx) != nil {
+			err = &brokenError{err}
+		}
+		return err
 	}
 	for _, m := range w.memories() {
 		m.commit()
@@ -184,10 +189,8 @@ func (w *writer) attempt(f func() error) (err error) {
 func (w *writer) rollback(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	if _, err := w.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
-		return errBroken
-	}
-	return nil
+	_, err := w.conn.ExecContext(ctx, "ROLLBACK")
+	return err
 }
 
 // current forgets what is remembered if others have deleted rows. They cannot go on to

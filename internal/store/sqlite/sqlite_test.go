@@ -110,6 +110,8 @@ func expectError(t *testing.T, err error, kind store.Kind, place, words string) 
 	}
 	if text := err.Error(); !strings.HasPrefix(text, place+": ") || !strings.Contains(text, words) {
 		t.Errorf("%q does not say %q of %s", text, words, place)
+	} else if strings.Contains(text, "\n") {
+		t.Errorf("%q takes several lines", text)
 	}
 }
 
