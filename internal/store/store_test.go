@@ -50,7 +50,7 @@ func TestKeysSortByTime(t *testing.T) {
 
 // What an operator reads in a log or a terminal takes one line, whatever the causes say.
 func TestErrorTakesOneLine(t *testing.T) {
-	err := &store.Error{Place: "p", Text: "t", Do: "d", Err: errors.Join(errors.New("one"), errors.New("two\r\n\tthree\n"))}
+	err := &store.Error{Place: "p", Text: "t", Do: "d", Err: errors.Join(errors.New("one\r\n\ttwo"), errors.New("three"))}
 	if want := "p: t: d (one; two; three)"; err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"strings"
 
 	"keybridge/internal/llm"
 )
@@ -76,14 +77,11 @@ func (l low) Scan(v any) error {
 
 // sums are those of a table's columns, but for how many requests.
 func sums(table string) string {
-	text := ""
-	for i, c := range columns(usageColumns + ", picos, unpriced") {
-		if i > 0 {
-			text += ", "
-		}
-		text += wide(table + "." + c)
+	list := columns(usageColumns + ", picos, unpriced")
+	for i, c := range list {
+		list[i] = wide(table + "." + c)
 	}
-	return text
+	return strings.Join(list, ", ")
 }
 
 // into is where how many there are and sums go.
