@@ -111,7 +111,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a reader) interceptions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	list, next, err := pageOf(r.Context(), q, s.Interceptions, func(n *store.Interception) string { return n.Caller })
+	list, next, err := s.Interceptions(r.Context(), q.filter, q.page)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func missing(id string) error {
 }
 
 func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
-	list, next, err := pageOf(r.Context(), q, s.Sessions, func(n *store.Session) string { return n.Caller })
+	list, next, err := s.Sessions(r.Context(), q.filter, q.page)
 	if err != nil {
 		return err
 	}

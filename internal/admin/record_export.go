@@ -38,11 +38,9 @@ func (a reader) export(w http.ResponseWriter, r *http.Request, q *question, s *s
 	if err != nil {
 		return err
 	}
-	count := ""
-	if !q.unnamed { // the store counts by its filter
-		if count, err = a.count(r.Context(), q, s); err != nil {
-			return err
-		}
+	count, err := a.count(r.Context(), q, s)
+	if err != nil {
+		return err
 	}
 	head(w, contentTypes[format])
 	if count != "" {
@@ -56,13 +54,7 @@ func (a reader) export(w http.ResponseWriter, r *http.Request, q *question, s *s
 	if format == asCSV {
 		write = writeCells(out)
 	}
-	each := func(one *store.Whole) error {
-		if q.unnamed && one.Caller != "" {
-			return nil
-		}
-		return write(one)
-	}
-	if err = s.Export(r.Context(), q.filter, each); err == nil {
+	if err = s.Export(r.Context(), q.filter, write); err == nil {
 		err = out.Flush()
 	}
 	if err != nil {

@@ -29,10 +29,9 @@ const mostOnPage = 1000
 
 // question is what the operator wants to know.
 type question struct {
-	values  url.Values
-	filter  store.Filter
-	unnamed bool // only callers without a name: the filter knows none
-	page    store.Page
+	values url.Values
+	filter store.Filter
+	page   store.Page
 }
 
 func (q *question) has(name string) bool { return q.values.Has(name) }
@@ -88,7 +87,7 @@ func (q *question) choose(now time.Time) error {
 		Provider: v.Get("provider"), Model: v.Get("model"), Key: v.Get("key"),
 	}
 	if f.Caller == unnamed {
-		f.Caller, q.unnamed = "", true
+		f.Caller, f.Unnamed = "", true
 	}
 	status, err := q.word("status", statuses, "")
 	if err != nil {

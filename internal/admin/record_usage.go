@@ -40,7 +40,7 @@ func (a reader) usage(w http.ResponseWriter, r *http.Request, q *question, s *st
 	if err != nil {
 		return err
 	}
-	rows, err := used(r.Context(), q, by, store.Grain(per), s)
+	rows, err := s.Usage(r.Context(), q.filter, by, store.Grain(per))
 	switch {
 	case err != nil:
 		return err

@@ -289,7 +289,7 @@ func TestRecordWithoutAPlace(t *testing.T) {
 func TestRecordOverADamagedFile(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, "")
-	garbage := strings.Repeat("no database at all ", 1000)
+	garbage := "SQLite format 3\x00" + strings.Repeat("of old, of which nothing is left ", 1000)
 	if err := os.Mkdir(filepath.Dir(o.database()), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,9 @@ func fill(t *testing.T, s *store.Store, count int) *model {
 		if e.Client == "codex" {
 			e.Session = "default" // as each of its callers calls all his
 		}
+		if e.Principal.Name == "caller-07" {
+			e.Principal.Name = ""
+		}
 		m.list = append(m.list, e)
 	}
 	// What matches rarely, at the far end and in between.
@@ -94,6 +97,7 @@ func (m *model) chosen(f *store.Filter) []*store.Interception {
 		n := m.made[e.ID]
 		switch {
 		case !f.From.IsZero() && n.Started.Before(f.From), !f.To.IsZero() && !n.Started.Before(f.To):
+		case f.Unnamed && n.Caller != "":
 		case f.Model != "" && f.Model != n.Model && f.Model != n.ModelAsked:
 		case differs(f.Caller, n.Caller), differs(f.Client, n.Client), differs(f.Session, n.Session), differs(f.Thread, n.Thread):
 		case differs(f.Provider, n.Provider), differs(f.Key, n.Key), differs(string(f.Status), string(n.Status)):
@@ -130,6 +134,9 @@ func (m *model) filters() map[string]store.Filter {
 		"a far future":    {From: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"a wide span":     {From: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), To: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"a caller":        {Caller: some.Caller},
+		"unnamed":         {Unnamed: true},
+		"unnamed, failed": {Unnamed: true, Status: ledger.Failed},
+		"unnamed, of all": {Unnamed: true, Session: "default"},
 		"a client":        {Client: "codex"},
 		"a provider":      {Provider: "openai"},
 		"asked for":       {Model: "gpt-5"},
