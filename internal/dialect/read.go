@@ -93,6 +93,7 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 	}
 	const details = "_details"
 	var total, cached int64
+	var hasInput, hasOutput bool
 	for parts := PartsOf(value); ; {
 		name, v, more := parts.Next()
 		if !more {
@@ -101,9 +102,9 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 		whole, part := bytes.CutSuffix(name, []byte(details))
 		switch {
 		case string(name) == input:
-			u.Input = Count(v)
+			u.Input, hasInput = Count(v), true
 		case string(name) == output:
-			u.Output = Count(v)
+			u.Output, hasOutput = Count(v), true
 		case part && string(whole) == input:
 			u.CacheRead, u.CacheWrite = Count(Member(v, "cached_tokens")), Count(Member(v, "cache_write_tokens"))
 		case part && string(whole) == output:
@@ -117,7 +118,9 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 	if u.CacheRead == 0 {
 		u.CacheRead = cached
 	}
-	if more := total - u.Input - u.Output; more > 0 { // xAI, Gemini: the reasoning stands beside the output
+	// xAI, Gemini: the reasoning stands beside the output. What of the input is missing, or
+	// was left out because it was cached, is none.
+	if more := total - u.Input - u.Output; more > 0 && hasInput && hasOutput && u.CacheRead <= u.Input {
 		u.Output += more
 		u.Reasoning = max(u.Reasoning, more)
 	}

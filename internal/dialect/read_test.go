@@ -42,6 +42,11 @@ func TestOpenAIUsage(t *testing.T) {
 			llm.Usage{Input: 56, Output: 31, CacheRead: 1280},
 		},
 		"a total that is too small": {`{"prompt_tokens":5,"completion_tokens":7,"total_tokens":1}`, llm.Usage{Input: 5, Output: 7}},
+		"a total without the input": {`{"completion_tokens":5,"total_tokens":105}`, llm.Usage{Output: 5}},
+		"a total with what was cached": {
+			`{"prompt_tokens":10,"completion_tokens":5,"total_tokens":95,"prompt_tokens_details":{"cached_tokens":80}}`,
+			llm.Usage{Output: 5, CacheRead: 80},
+		},
 		"no total":                  {`{"prompt_tokens":5,"completion_tokens":7,"total_tokens":null}`, llm.Usage{Input: 5, Output: 7}},
 		"a total beyond all bounds": {`{"prompt_tokens":5,"completion_tokens":7,"total_tokens":99999999999999999999}`, llm.Usage{Input: 5, Output: most - 5, Reasoning: most - 12}},
 		"all beyond all bounds": {

@@ -50,10 +50,10 @@ func (h *heard) bring(p brought, alone bool) {
 // expect notes what a chunk was like that is read, if it brought one piece and nothing
 // else that matters: no end, no usage, no error.
 func (h *heard) expect(data []byte) {
-	if h.brief != 1 || !bland(data) {
+	if h.brief != 1 || len(h.last.value) == 0 || !bland(data) {
 		return
 	}
-	if found := dialect.Seek(data, h.last.name); len(found) > 0 && len(h.last.value) > 0 && &found[0] == &h.last.value[0] {
+	if found := dialect.Seek(data, h.last.name); len(found) > 0 && &found[0] == &h.last.value[0] {
 		h.usual.Take(data)
 	}
 }
