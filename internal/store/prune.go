@@ -29,6 +29,7 @@ const (
 	refsAtOnce  = 64
 
 	between = " BETWEEN ? AND ?"
+	orphan  = between + " AND NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.id = interception)"
 )
 
 // below are the tables of what belongs to interceptions.
@@ -39,12 +40,17 @@ func below() []string {
 // Prune deletes what is older than it is to be kept, also files that were set aside. It gives way to writes, and may be
 // broken off at any time.
 func (s *Store) Prune(ctx context.Context, now time.Time, keep Keep) (Pruned, error) {
-	var p Pruned
+	p, err := s.pruneRows(ctx, now, keep)
 	if keep.Records > 0 && s.engine.Expire != nil {
-		if err := s.engine.Expire(now.Add(-keep.Records)); err != nil {
-			return p, s.engine.Explain(err)
+		if failed := s.engine.Expire(now.Add(-keep.Records)); failed != nil {
+			err = errors.Join(err, s.engine.Explain(failed))
 		}
 	}
+	return p, err
+}
+
+func (s *Store) pruneRows(ctx context.Context, now time.Time, keep Keep) (Pruned, error) {
+	var p Pruned
 	until := func(d time.Duration) int64 { return KeyAt(micros(now.Add(-d))) }
 	for _, one := range []struct {
 		keep    time.Duration
@@ -86,15 +92,26 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep Keep) (Pruned, er
 // deleting runs f in a transaction, in which what is deleted is made unreadable where the
 // database can do that.
 func (s *Store) deleting(ctx context.Context, f func() error) error {
+	return s.do(ctx, func() error { return s.shredding(ctx, f) })
+}
+
+// outdating is deleting for what calls outdate.
+func (s *Store) outdating(ctx context.Context, f func() error) error {
 	return s.do(ctx, func() error {
-		if s.engine.Shred != "" {
-			if _, err := s.w.conn.ExecContext(ctx, s.engine.Shred); err != nil {
-				return err
-			}
-			defer s.w.conn.ExecContext(context.WithoutCancel(ctx), s.engine.Unshred) //nolint:errcheck // to go on shredding does no harm
-		}
-		return s.w.transaction(ctx, f)
+		s.w.outdates = true
+		defer func() { s.w.outdates = false }()
+		return s.shredding(ctx, f)
 	})
+}
+
+func (s *Store) shredding(ctx context.Context, f func() error) error {
+	if s.engine.Shred != "" {
+		if _, err := s.w.conn.ExecContext(ctx, s.engine.Shred); err != nil {
+			return err
+		}
+		defer s.w.conn.ExecContext(context.WithoutCancel(ctx), s.engine.Unshred) //nolint:errcheck // to go on shredding does no harm
+	}
+	return s.w.transaction(ctx, f)
 }
 
 // repeat deletes as long as there is something to delete.
@@ -128,18 +145,44 @@ func (s *Store) prune(ctx context.Context, table, column string, until int64, su
 		}
 		some := []any{first.Int64, last}
 		if table == "interceptions" {
-			if err := s.deleteBelow(ctx, between, some); err != nil {
-				return 0, err
-			}
-			s.w.refs.drop(func(r ref) bool { return r.interception <= last })
+			return s.pruneInterceptions(ctx, last, some)
 		}
 		return s.delete(ctx, table+" WHERE "+column+between, some...)
 	})
 }
 
-// deleteBelow deletes what belongs to the interceptions that a condition is true of.
-func (s *Store) deleteBelow(ctx context.Context, which string, args []any) error {
-	if err := s.deleteRefs(ctx, which, args); err != nil {
+// pruneInterceptions deletes those between two ids. They go first, and then what is left of
+// them: another gateway may write meanwhile what is as old.
+func (s *Store) pruneInterceptions(ctx context.Context, last int64, some []any) (int64, error) {
+	gone, err := s.sessionsOf(ctx, "DELETE FROM interceptions WHERE id"+between+" RETURNING id, session", some)
+	if err != nil {
+		return 0, err
+	}
+	s.w.refs.drop(func(r ref) bool { return r.interception <= last })
+	return int64(len(gone)), s.deleteBelow(ctx, gone, orphan, some)
+}
+
+// sessionsOf are the sessions of the interceptions that a query names, by their ids.
+func (s *Store) sessionsOf(ctx context.Context, query string, args []any) (map[int64]int64, error) {
+	rows, err := s.w.conn.QueryContext(ctx, s.engine.text(query), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // Err says it
+	list := map[int64]int64{}
+	for rows.Next() {
+		var id, session int64
+		if err := rows.Scan(&id, &session); err != nil {
+			return nil, err
+		}
+		list[id] = session
+	}
+	return list, rows.Err()
+}
+
+// deleteBelow deletes what belongs to interceptions, of which a condition is true.
+func (s *Store) deleteBelow(ctx context.Context, sessions map[int64]int64, which string, args []any) error {
+	if err := s.deleteRefs(ctx, sessions, which, args); err != nil {
 		return err
 	}
 	for _, table := range below() {
@@ -152,9 +195,12 @@ func (s *Store) deleteBelow(ctx context.Context, which string, args []any) error
 
 // deleteRefs deletes what the interceptions may be referred to by. They are named one by
 // one: a database that cannot know how few they are reads all refs to find them.
-func (s *Store) deleteRefs(ctx context.Context, which string, args []any) error {
-	for _, of := range [][2]string{{"call", "tool_calls"}, {"message", "turns"}} {
-		keys, err := s.refsOf(ctx, of[0], of[1], which, args)
+func (s *Store) deleteRefs(ctx context.Context, sessions map[int64]int64, which string, args []any) error {
+	for _, texts := range []string{
+		"SELECT call, interception FROM tool_calls WHERE call <> '' AND interception",
+		"SELECT message, interception FROM turns WHERE message LIKE 'resp%' AND interception",
+	} {
+		keys, err := s.refsOf(ctx, sessions, texts+which, args)
 		if err != nil {
 			return err
 		}
@@ -168,10 +214,9 @@ func (s *Store) deleteRefs(ctx context.Context, which string, args []any) error 
 	return nil
 }
 
-// refsOf are the keys of refs that the interceptions may have by a column, one after the other.
-func (s *Store) refsOf(ctx context.Context, column, table, which string, args []any) ([]any, error) {
-	rows, err := s.w.conn.QueryContext(ctx, s.engine.text("SELECT t."+column+", i.session, i.id FROM "+table+
-		" t JOIN interceptions i ON i.id = t.interception WHERE t."+column+" <> '' AND t.interception"+which), args...)
+// refsOf are the keys of the refs that texts may be, one after the other.
+func (s *Store) refsOf(ctx context.Context, sessions map[int64]int64, query string, args []any) ([]any, error) {
+	rows, err := s.w.conn.QueryContext(ctx, s.engine.text(query), args...)
 	if err != nil {
 		return nil, err
 	}
@@ -179,11 +224,11 @@ func (s *Store) refsOf(ctx context.Context, column, table, which string, args []
 	var keys []any
 	for rows.Next() {
 		var text string
-		var session, interception int64
-		if err := rows.Scan(&text, &session, &interception); err != nil {
+		var interception int64
+		if err := rows.Scan(&text, &interception); err != nil {
 			return nil, err
 		}
-		if column == "call" || continued(text) {
+		if session, ok := sessions[interception]; ok {
 			keys = append(keys, text, session, interception)
 		}
 	}
@@ -240,7 +285,7 @@ func (s *Store) pruneUnused(ctx context.Context, table, unused string) error {
 		return err
 	}
 	var epoch int64
-	err = s.deleting(ctx, func() error {
+	err = s.outdating(ctx, func() error {
 		if err = s.outdate(ctx); err != nil {
 			return err
 		}
@@ -297,7 +342,7 @@ type Forgotten struct{ Interceptions, Sessions, Hours int64 }
 const (
 	hisKinds = "(SELECT id FROM interception_kinds WHERE caller = ?)"
 	// hisHints are what is left of his own credentials, unless somebody else has the same.
-	hisHints = `attempt_kinds WHERE hint IN (SELECT hint FROM interception_kinds WHERE caller = ? AND credential = 'byok')
+	hisHints = `attempt_kinds WHERE hint IN (SELECT hint FROM interception_kinds WHERE caller = ? AND credential = 'byok' AND hint <> '')
 AND hint NOT IN (SELECT hint FROM interception_kinds WHERE caller <> ?)`
 )
 
@@ -320,24 +365,16 @@ func (s *Store) Forget(ctx context.Context, caller string) (Forgotten, error) {
 
 // forgetSome deletes some of a caller's interceptions.
 func (s *Store) forgetSome(ctx context.Context, caller string) (int64, error) {
-	rows, err := s.w.conn.QueryContext(ctx, s.engine.text("SELECT id FROM interceptions WHERE kind IN "+hisKinds+" LIMIT ?"), caller, forgetOnce)
-	if err != nil {
+	his, err := s.sessionsOf(ctx, "SELECT id, session FROM interceptions WHERE kind IN "+hisKinds+" LIMIT ?", []any{caller, forgetOnce})
+	if err != nil || len(his) == 0 {
 		return 0, err
 	}
-	defer rows.Close() //nolint:errcheck // Err says it
-	var keys []any
-	for rows.Next() {
-		var key int64
-		if err := rows.Scan(&key); err != nil {
-			return 0, err
-		}
+	keys := make([]any, 0, len(his))
+	for key := range his {
 		keys = append(keys, key)
 	}
-	if err := rows.Err(); err != nil || len(keys) == 0 {
-		return 0, err
-	}
 	which := " IN " + in(len(keys))
-	if err := s.deleteBelow(ctx, which, keys); err != nil {
+	if err := s.deleteBelow(ctx, his, which, keys); err != nil {
 		return 0, err
 	}
 	return s.delete(ctx, "interceptions WHERE id"+which, keys...)
@@ -346,7 +383,7 @@ func (s *Store) forgetSome(ctx context.Context, caller string) (int64, error) {
 // forgetRest deletes what is left of a caller who has no interceptions. It is not done if
 // there are some again.
 func (s *Store) forgetRest(ctx context.Context, caller string, f *Forgotten) (done bool, err error) {
-	err = s.deleting(ctx, func() error {
+	err = s.outdating(ctx, func() error {
 		done = false
 		if err = s.outdate(ctx); err != nil {
 			return err

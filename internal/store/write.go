@@ -29,7 +29,9 @@ type writer struct {
 	beaten   time.Time
 	others   map[int64]sighting
 
-	epoch  *int64
+	epoch    *int64
+	outdates bool // the transaction ahead changes the epoch
+
 	seed   maphash.Seed
 	tables *tables
 
@@ -197,7 +199,11 @@ func (w *writer) rollback(ctx context.Context) error {
 // before the transaction has ended.
 func (w *writer) current(ctx context.Context) error {
 	var epoch int64
-	if err := w.conn.QueryRowContext(ctx, "SELECT epoch FROM state"+w.engine.Share).Scan(&epoch); err != nil {
+	lock := w.engine.Share
+	if w.outdates && lock != "" {
+		lock = " FOR UPDATE" // two that share the row and then change it would wait for each other
+	}
+	if err := w.conn.QueryRowContext(ctx, "SELECT epoch FROM state"+lock).Scan(&epoch); err != nil {
 		return err
 	}
 	if epoch != *w.epoch {

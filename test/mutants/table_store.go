@@ -120,8 +120,10 @@ var storeMutants = []mutant{
 	},
 	{
 		"retention leaves what belongs to an interception", "internal/store/prune.go",
-		"if table == \"interceptions\" {\n\t\t\tif err",
-		"if table == \"\" {\n\t\t\tif err",
+		`if table == "interceptions" {
+			return`,
+		`if table == "" {
+			return`,
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{

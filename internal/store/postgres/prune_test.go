@@ -70,3 +70,53 @@ func TestPruneWhileOthersWrite(t *testing.T) {
 		}
 	}
 }
+
+// TestPruneBesideLateRows has gateways delete what is old, all at once, while each writes
+// what is as old: nobody waits for each other in a circle, and no part of an interception
+// is left without it.
+func TestPruneBesideLateRows(t *testing.T) {
+	const (
+		gateways = 3
+		rounds   = 12
+		day      = 24 * time.Hour
+	)
+	address := storetest.Postgres(t)
+	start := time.Now()
+	var all sync.WaitGroup
+	for g := range gateways {
+		s := open(t, address)
+		all.Go(func() {
+			for round := range rounds {
+				var late []*ledger.Exchange
+				for i := range 40 {
+					at := start.Add(-2*day + time.Duration(1000*round+i)*time.Millisecond)
+					what := fmt.Sprint(g, "/", round)
+					late = append(late, &ledger.Exchange{
+						ID: fmt.Sprintf("req_kb%012x%06x%06x", at.UnixMilli(), g, i), Start: at, End: at, Status: ledger.Completed, Version: what,
+						Attempts: []ledger.Attempt{{Key: what}}, Turns: []llm.Turn{{ID: "resp_" + what, Model: what}}, Prompt: "words",
+					})
+				}
+				if err := s.Write(t.Context(), nil, late); err != nil {
+					t.Error(err)
+				}
+				now := start.Add(time.Duration(round) * day) // a day later it is looked for kinds again
+				if _, err := s.Prune(t.Context(), now, store.Keep{Records: time.Duration(round+1) * day, Usage: time.Duration(round+1) * day}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	c, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context())
+	for _, table := range []string{"attempts", "turns", "prompts", "refs"} {
+		var orphans int
+		err := c.QueryRow(t.Context(), "SELECT count(*) FROM "+table+" x WHERE NOT EXISTS (SELECT 1 FROM interceptions i WHERE i.id = x.interception)").Scan(&orphans)
+		if err != nil || orphans > 0 {
+			t.Errorf("%s: %d are of no interception, %v", table, orphans, err)
+		}
+	}
+}

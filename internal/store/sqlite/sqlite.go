@@ -241,7 +241,7 @@ func (f *file) expire(until time.Time) error {
 	for _, one := range list {
 		when, ours := strings.CutPrefix(one.Name(), name+aside)
 		when, _, _ = strings.Cut(when, "-") // its logs
-		if at, err := time.Parse(asideTime, when); ours && err == nil && at.Before(until) {
+		if at, err := time.Parse(asideTime, when); ours && err == nil && at.Before(until) && one.Type().IsRegular() {
 			failed = append(failed, os.Remove(filepath.Join(dir, one.Name())))
 		}
 	}

@@ -288,7 +288,10 @@ func TestDamageIsSetAside(t *testing.T) {
 			if err := os.WriteFile(mine, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			for days, want := range []int{4, 4, 1} { // what may be kept for a day and a half, and what nobody knows
+			if err := os.MkdirAll(path+".corrupt-20200101T000000.000Z/full", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for days, want := range []int{5, 5, 2} { // what may be kept for a day and a half, and what nobody knows
 				if _, err := s.Prune(t.Context(), time.Now().AddDate(0, 0, days), store.Keep{Records: 36 * time.Hour}); err != nil {
 					t.Fatal(err)
 				}

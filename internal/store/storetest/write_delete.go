@@ -144,6 +144,14 @@ func writeForget(t *testing.T, b Base) {
 	if f, err := s.Forget(t.Context(), "bob"); f != (store.Forgotten{}) || err != nil {
 		t.Errorf("again: %+v, %v", f, err)
 	}
+	// He was refused before he was told apart by his key; another has such an attempt.
+	write(t, s, nil, list(made(0, own, func(e *ledger.Exchange) { e.Attempts = nil }), made(time.Second, func(e *ledger.Exchange) {
+		e.Attempts = []ledger.Attempt{{Key: "byok"}, {Key: "byok", Hint: "sk-…anns"}}
+	})))
+	if f, err := s.Forget(t.Context(), "bob"); f.Interceptions != 1 || err != nil {
+		t.Errorf("once more: %+v, %v", f, err)
+	}
+	b.expect(t, "SELECT COUNT(*) FROM attempts a JOIN attempt_kinds k ON k.id = a.kind WHERE k.key = 'byok'", "2")
 	write(t, s, nil, list(made(0, own, in("shared")))) // he comes back
 	b.expect(t, "SELECT k.caller, s.name FROM interceptions i JOIN interception_kinds k ON k.id = i.kind JOIN sessions s ON s.id = i.session WHERE k.caller = 'bob'", "bob|shared")
 	b.expect(t, "SELECT COUNT(*) FROM attempts a JOIN attempt_kinds k ON k.id = a.kind WHERE k.hint = 'sk-…bobs'", "1")
