@@ -85,6 +85,15 @@ func Count(value []byte) int64 {
 	return n
 }
 
+// beside adds the reasoning that stands beside the output, as only the total shows (xAI,
+// Gemini). What of the input is in the total alone, because it was cached, is none.
+func beside(u *llm.Usage, total int64) {
+	if more := total - u.Input - u.Output; more > 0 && u.CacheRead <= u.Input {
+		u.Output += more
+		u.Reasoning = max(u.Reasoning, more)
+	}
+}
+
 // OpenAIUsage reads a usage object of the OpenAI APIs; input and output are the
 // names of its two totals. It is false of anything but an object.
 func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
@@ -93,7 +102,7 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 	}
 	const details = "_details"
 	var total, cached int64
-	var hasInput, hasOutput bool
+	var wholes int // of which it has
 	for parts := PartsOf(value); ; {
 		name, v, more := parts.Next()
 		if !more {
@@ -102,9 +111,11 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 		whole, part := bytes.CutSuffix(name, []byte(details))
 		switch {
 		case string(name) == input:
-			u.Input, hasInput = Count(v), true
+			u.Input = Count(v)
+			wholes |= 1
 		case string(name) == output:
-			u.Output, hasOutput = Count(v), true
+			u.Output = Count(v)
+			wholes |= 2
 		case part && string(whole) == input:
 			u.CacheRead, u.CacheWrite = Count(Member(v, "cached_tokens")), Count(Member(v, "cache_write_tokens"))
 		case part && string(whole) == output:
@@ -118,11 +129,8 @@ func OpenAIUsage(value []byte, input, output string) (u llm.Usage, ok bool) {
 	if u.CacheRead == 0 {
 		u.CacheRead = cached
 	}
-	// xAI, Gemini: the reasoning stands beside the output. What of the input is missing, or
-	// was left out because it was cached, is none.
-	if more := total - u.Input - u.Output; more > 0 && hasInput && hasOutput && u.CacheRead <= u.Input {
-		u.Output += more
-		u.Reasoning = max(u.Reasoning, more)
+	if wholes == 1|2 {
+		beside(&u, total)
 	}
 	u.Input = max(0, u.Input-u.CacheRead-u.CacheWrite)
 	u.Reasoning = min(u.Output, u.Reasoning)
