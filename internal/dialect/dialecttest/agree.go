@@ -107,7 +107,10 @@ func OpenAIUsage(u gjson.Result, input, output string) llm.Usage {
 		read = max(Count(u.Get("cached_tokens")), Count(u.Get("prompt_cache_hit_tokens")))
 	}
 	write := Count(u.Get(input + "_details.cache_write_tokens"))
-	beside := max(0, Count(u.Get("total_tokens"))-in-out)
+	beside := int64(0)
+	if u.Get(input).Exists() && u.Get(output).Exists() && read <= in {
+		beside = max(0, Count(u.Get("total_tokens"))-in-out)
+	}
 	return llm.Usage{
 		Input: max(0, in-read-write), Output: out + beside, CacheRead: read, CacheWrite: write,
 		Reasoning: min(out+beside, max(beside, Count(u.Get(output+"_details.reasoning_tokens")))),
