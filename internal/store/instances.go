@@ -153,7 +153,7 @@ func (w *writer) loseSome(ctx context.Context, instance, at int64) (lost int64, 
 			}
 		}
 	}
-	if err := w.insertKinds(ctx); err != nil {
+	if err := w.insertKinds(ctx, &w.tables.ended); err != nil {
 		return 0, err
 	}
 	for _, n := range open {
@@ -196,7 +196,7 @@ func (w *writer) left(ctx context.Context, instance int64) ([]left, error) {
 	return open, rows.Err()
 }
 
-// lostKind is the kind that an open one becomes.
+// lostKind is the kind that an open one becomes: there are no more of them than of those.
 func (w *writer) lostKind(ctx context.Context, id int64) (int64, error) {
 	var k interceptionKind
 	var stream, reported int64
@@ -205,5 +205,5 @@ method, stream, model, model_asked, model_answered, credential, key, hint, repor
 		&k.http, &k.class, &k.caller, &k.metadata, &k.client, &k.version, &k.signal, &k.provider, &k.route,
 		&k.method, &stream, &k.model, &k.asked, &k.answered, &k.credential, &k.key, &k.hint, &reported)
 	k.status, k.stream, k.reported = string(ledger.Lost), stream != 0, reported != 0
-	return w.kinds.id(k.caller, k), err
+	return w.kinds.sure(k), err
 }

@@ -233,7 +233,7 @@ func (w *writer) rows(ctx context.Context, careful bool) error {
 		return err
 	}
 	count := w.gather(target)
-	if err := w.insertKinds(ctx); err != nil {
+	if err := w.insertKinds(ctx, target); err != nil {
 		return err
 	}
 	changed, err := w.insert(ctx, target)
@@ -291,16 +291,6 @@ func (w *writer) end(target *batch, n *entry) {
 		total.requests--
 		w.hours[at] = total
 	}
-}
-
-func (w *writer) insertKinds(ctx context.Context) error {
-	for _, b := range []*batch{&w.kinds.rows, &w.attempts.rows, &w.turns.rows, &w.tools.rows} {
-		b.sort() // gateways that insert the same rows in different orders would wait for each other
-		if _, err := w.insert(ctx, b); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // sum adds to the hours. It comes last: other gateways add to the same rows, and wait.

@@ -36,8 +36,32 @@ var storeMutants = []mutant{
 	},
 	{
 		"a caller makes as many kinds as he likes", "internal/store/kinds.go",
-		"ks.counted[caller]+ks.new[caller] >= mostNew",
-		"ks.counted[caller] < 0",
+		"ks.counted[who]+ks.new[who] < most",
+		"ks.counted[who] >= 0",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"what is in the tables is new to each process", "internal/store/doubts.go",
+		"if ks.there[id] {",
+		"if ks.there[id] && id < 0 {",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"the model of a new kind goes with its version", "internal/store/kinds.go",
+		"return [...]interceptionKind{k, rough, coarse}",
+		"return [...]interceptionKind{k, coarse, coarse}",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"rows are of kinds that were not written", "internal/store/doubts.go",
+		"b.args[at].Value = to",
+		"_ = to",
+		"internal/store/storetest TestWriteSQLite",
+	},
+	{
+		"hours are of kinds that were not written", "internal/store/doubts.go",
+		"at.kind = to\n",
+		"_ = to\n",
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{

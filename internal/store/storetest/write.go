@@ -33,7 +33,7 @@ func Run(t *testing.T, base func(t *testing.T) Base) {
 		"hours": writeHours, "lost": writeLost, "nothing half": writeHalf, "rejected": writeRejected, "bounds": writeBounds,
 		"prune": writePrune, "prune kinds": writePruneKinds, "forget": writeForget, "readers": writeReaders, "closed": writeClosed, "cut": writeCut,
 		"counted": writeCounted, "counted by many": writeCountedByMany, "late": writeLate, "update": writeUpdate,
-		"panic": writePanic, "alike": writeAlike, "hostile": writeHostile, "prune parts": writePruneParts, "vast": writeVast, "vast tokens": writeVastTokens,
+		"panic": writePanic, "alike": writeAlike, "hostile": writeHostile, "known": writeKnown, "prune parts": writePruneParts, "vast": writeVast, "vast tokens": writeVastTokens,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, base(t)) })
 	}

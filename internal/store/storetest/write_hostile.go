@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func writeAlike(t *testing.T, b Base) {
 // writeHostile meets a caller who says something else each time, in all that he has a say in.
 func writeHostile(t *testing.T, b Base) {
 	s := b.Open(t)
-	const requests = 3000
+	const requests = 4500
 	for first := range requests / 500 {
 		var batch []*ledger.Exchange
 		for i := range 500 {
@@ -66,16 +67,48 @@ func writeHostile(t *testing.T, b Base) {
 		write(t, s, nil, append(batch, made(time.Hour+time.Duration(first)*time.Second, bobs, func(e *ledger.Exchange) { e.Version = strconv.Itoa(first) })))
 	}
 	for _, of := range [][2]string{{"interception_kinds", "interceptions"}, {"attempt_kinds", "attempts"}, {"turn_kinds", "turns"}, {"tool_kinds", "tool_calls"}} {
-		b.expect(t, "SELECT COUNT(*) <= 2010, COUNT(*) > 1000 FROM "+of[0], b.yes(t)+"|"+b.yes(t)) // the hour may end
+		b.expect(t, "SELECT COUNT(*) <= 4020, COUNT(*) > 1000 FROM "+of[0], b.yes(t)+"|"+b.yes(t)) // the hour may end
 		rows := requests + requests/500
 		if of[1] == "tool_calls" {
 			rows = requests
 		}
 		b.expect(t, "SELECT COUNT(*) FROM "+of[1]+" x JOIN "+of[0]+" k ON k.id = x.kind", strconv.Itoa(rows))
 	}
-	b.expect(t, "SELECT SUM(requests), COUNT(*) <= 2010 FROM usage_hours", fmt.Sprint(requests+requests/500, "|", b.yes(t)))
-	b.expect(t, "SELECT version FROM interception_kinds WHERE caller = 'bob' ORDER BY version", "0", "1", "2", "3", "4", "5")
+	b.expect(t, "SELECT SUM(requests), COUNT(*) <= 4020 FROM usage_hours", fmt.Sprint(requests+requests/500, "|", b.yes(t)))
+	b.expect(t, "SELECT version FROM interception_kinds WHERE caller = 'bob' ORDER BY version", "0", "1", "2", "3", "4", "5", "6", "7", "8")
+	b.expect(t, "SELECT COUNT(*) >= 1000 FROM interception_kinds WHERE version = '' AND hint = '' AND model LIKE 'a%'", b.yes(t)) // the model is the last to go
 	b.expect(t, "SELECT DISTINCT version, model, model_asked, model_answered, hint FROM interception_kinds WHERE model = 'other'", "|other|other|other|")
+}
+
+// writeKnown meets many kinds of one caller again and again, in each process: they stay
+// what they are, and are in use.
+func writeKnown(t *testing.T, b Base) {
+	const users, models = 600, 2
+	part := func(first, models int) (batch []*ledger.Exchange) {
+		for i := range users * models {
+			n := strconv.Itoa(i / models)
+			batch = append(batch, made(time.Duration(first+i)*time.Millisecond, calling("c"), func(e *ledger.Exchange) {
+				e.Principal, e.Model = ledger.Principal{Credential: ledger.BYOK}, "m"+strconv.Itoa(i%models)
+				e.Attempts[0].Hint, e.Attempts[0].Reason = "h"+n, e.Model
+				e.Turns[0].Model, e.Turns[0].Tier, e.Turns[0].Calls[0].Name = e.Model, "t"+n, "x"+n+e.Model
+			}))
+		}
+		return batch
+	}
+	wrote := 0
+	for _, models := range []int{1, models, models} { // never very many that are new
+		s := b.Open(t)
+		for some := range slices.Chunk(part(wrote, models), 300) {
+			write(t, s, nil, some)
+		}
+		wrote += users * models
+		_ = s.Close()
+	}
+	for _, of := range []string{"interception_kinds", "attempt_kinds", "turn_kinds", "tool_kinds"} {
+		b.expect(t, "SELECT COUNT(*) FROM "+of, strconv.Itoa(users*models))
+	}
+	b.expect(t, "SELECT k.model, SUM(u.requests) FROM usage_hours u JOIN interception_kinds k ON k.id = u.kind GROUP BY k.model ORDER BY k.model", "m0|1800", "m1|1200")
+	b.expect(t, "SELECT COUNT(*), COUNT(DISTINCT k.hint) FROM interceptions i JOIN interception_kinds k ON k.id = i.kind", "3000|600")
 }
 
 // writePruneParts forgets also what attempts, turns and calls were like, but not what
