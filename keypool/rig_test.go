@@ -28,11 +28,19 @@ type rig struct {
 	pools []*Pool // what a scrape sees
 	m     *Metrics
 	log   bytes.Buffer
+
+	logger *slog.Logger // of all pools: they write one after the other
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, reg: prometheus.NewPedanticRegistry()}
+	r.logger = slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
 	m, err := NewMetrics(r.reg, func() []*Pool { return r.pools })
 	if err != nil {
 		t.Fatal(err)
@@ -44,13 +52,7 @@ func newRig(t *testing.T) *rig {
 // pool makes a pool "p" of keys named k0, k1 and so on, each standing alone.
 func (r *rig) pool(n int, with ...func(*Options)) *Pool {
 	r.t.Helper()
-	o := Options{Provider: "p", Family: verdict.Anthropic, Host: "api.test", Metrics: r.m}
-	o.Logger = slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	o := Options{Provider: "p", Family: verdict.Anthropic, Host: "api.test", Metrics: r.m, Logger: r.logger}
 	for i := range n {
 		o.Keys = append(o.Keys, Key{ID: fmt.Sprintf("k%d", i), Secret: fmt.Sprintf("sk-test-0123456789-%04d", i)})
 	}
