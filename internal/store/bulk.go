@@ -140,6 +140,11 @@ func places(rows, columns int) string {
 // in is a list of placeholders.
 func in(n int) string { return places(1, n) }
 
+// each calls scan for every row of a query.
+func (i *inserter) each(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
+	return i.engine.each(ctx, i.conn, query, args, scan)
+}
+
 // close lets go of the connection.
 func (i *inserter) close() {
 	if i.conn == nil {

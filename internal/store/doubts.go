@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"maps"
 	"slices"
 )
@@ -97,27 +98,17 @@ func (w *writer) present(ctx context.Context, table string, there map[int64]bool
 		for i, id := range some {
 			args[i] = id
 		}
-		if err := w.presentOf(ctx, table, args, there); err != nil {
+		err := w.each(ctx, "SELECT id FROM "+table+" WHERE id IN "+in(len(args)), args, func(rows *sql.Rows) error {
+			var id int64
+			failed := rows.Scan(&id)
+			there[id] = failed == nil
+			return failed
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (w *writer) presentOf(ctx context.Context, table string, ids []any, there map[int64]bool) error {
-	rows, err := w.conn.QueryContext(ctx, w.engine.text("SELECT id FROM "+table+" WHERE id IN "+in(len(ids))), ids...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close() //nolint:errcheck // Err says it
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		there[id] = true
-	}
-	return rows.Err()
 }
 
 // rename changes ids of kinds in rows of them.

@@ -69,6 +69,26 @@ func (d *Database) close() {
 	}
 }
 
+// asker is a connection or a transaction.
+type asker interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// each calls scan for every row of a query.
+func (e *Engine) each(ctx context.Context, of asker, query string, args []any, scan func(*sql.Rows) error) error {
+	rows, err := of.QueryContext(ctx, e.text(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // Err says it
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // text is a statement in the database's own way to write placeholders.
 func (e *Engine) text(query string) string {
 	if !e.Numbered {

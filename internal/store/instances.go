@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"keybridge/internal/ledger"
@@ -92,22 +93,21 @@ ON CONFLICT (id) DO UPDATE SET seen = excluded.seen`), w.instance, plain(w.name)
 
 // look is who else writes here, with what they last said.
 func (w *writer) look(ctx context.Context) (map[int64]int64, error) {
-	rows, err := w.conn.QueryContext(ctx, w.engine.text(`SELECT id, seen FROM instances WHERE id <> ?
-UNION ALL SELECT DISTINCT instance, 0 FROM interceptions WHERE ended = 0 AND instance <> ? AND instance NOT IN (SELECT id FROM instances)`),
-		w.instance, w.instance)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err says it
-	others := map[int64]int64{}
-	for rows.Next() {
-		var id, said int64
-		if err := rows.Scan(&id, &said); err != nil {
-			return nil, err
-		}
-		others[id] = said
-	}
-	return others, rows.Err()
+	const query = `SELECT id, seen FROM instances WHERE id <> ?
+UNION ALL SELECT DISTINCT instance, 0 FROM interceptions WHERE ended = 0 AND instance <> ? AND instance NOT IN (SELECT id FROM instances)`
+	return w.pairs(ctx, query, []any{w.instance, w.instance})
+}
+
+// pairs are the rows of a query by their first number.
+func (w *writer) pairs(ctx context.Context, query string, args []any) (map[int64]int64, error) {
+	list := map[int64]int64{}
+	err := w.each(ctx, query, args, func(rows *sql.Rows) error {
+		var key, value int64
+		failed := rows.Scan(&key, &value)
+		list[key] = value
+		return failed
+	})
+	return list, err
 }
 
 // leave says that this process ends: what it has not finished is lost.
@@ -179,21 +179,15 @@ func (w *writer) loseSome(ctx context.Context, instance, at int64) (lost int64, 
 }
 
 func (w *writer) left(ctx context.Context, instance int64) ([]left, error) {
-	rows, err := w.conn.QueryContext(ctx, w.engine.text("SELECT id, kind, started FROM interceptions WHERE ended = 0 AND instance = ? LIMIT ?"),
-		instance, lostAtOnce)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err says it
 	var open []left
-	for rows.Next() {
+	const query = "SELECT id, kind, started FROM interceptions WHERE ended = 0 AND instance = ? LIMIT ?"
+	err := w.each(ctx, query, []any{instance, lostAtOnce}, func(rows *sql.Rows) error {
 		var n left
-		if err := rows.Scan(&n.key, &n.kind, &n.started); err != nil {
-			return nil, err
-		}
+		failed := rows.Scan(&n.key, &n.kind, &n.started)
 		open = append(open, n)
-	}
-	return open, rows.Err()
+		return failed
+	})
+	return open, err
 }
 
 // lostKind is the kind that an open one becomes: there are no more of them than of those.

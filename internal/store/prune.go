@@ -25,7 +25,6 @@ type Pruned struct{ Interceptions, Prompts, Arguments, Thoughts, Sessions, Hours
 const (
 	// pruneAtOnce are deleted in one transaction, so that writes do not wait for long.
 	pruneAtOnce = 500
-	forgetOnce  = 200
 	refsAtOnce  = 64
 
 	between = " BETWEEN ? AND ?"
@@ -154,30 +153,12 @@ func (s *Store) prune(ctx context.Context, table, column string, until int64, su
 // pruneInterceptions deletes those between two ids. They go first, and then what is left of
 // them: another gateway may write meanwhile what is as old.
 func (s *Store) pruneInterceptions(ctx context.Context, last int64, some []any) (int64, error) {
-	gone, err := s.sessionsOf(ctx, "DELETE FROM interceptions WHERE id"+between+" RETURNING id, session", some)
+	gone, err := s.w.pairs(ctx, "DELETE FROM interceptions WHERE id"+between+" RETURNING id, session", some)
 	if err != nil {
 		return 0, err
 	}
 	s.w.refs.drop(func(r ref) bool { return r.interception <= last })
 	return int64(len(gone)), s.deleteBelow(ctx, gone, orphan, some)
-}
-
-// sessionsOf are the sessions of the interceptions that a query names, by their ids.
-func (s *Store) sessionsOf(ctx context.Context, query string, args []any) (map[int64]int64, error) {
-	rows, err := s.w.conn.QueryContext(ctx, s.engine.text(query), args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err says it
-	list := map[int64]int64{}
-	for rows.Next() {
-		var id, session int64
-		if err := rows.Scan(&id, &session); err != nil {
-			return nil, err
-		}
-		list[id] = session
-	}
-	return list, rows.Err()
 }
 
 // deleteBelow deletes what belongs to interceptions, of which a condition is true.
@@ -198,7 +179,7 @@ func (s *Store) deleteBelow(ctx context.Context, sessions map[int64]int64, which
 func (s *Store) deleteRefs(ctx context.Context, sessions map[int64]int64, which string, args []any) error {
 	for _, texts := range []string{
 		"SELECT call, interception FROM tool_calls WHERE call <> '' AND interception",
-		"SELECT message, interception FROM turns WHERE message LIKE 'resp%' AND interception",
+		"SELECT message, interception FROM turns WHERE message LIKE '" + continuing + "%' AND interception",
 	} {
 		keys, err := s.refsOf(ctx, sessions, texts+which, args)
 		if err != nil {
@@ -215,24 +196,17 @@ func (s *Store) deleteRefs(ctx context.Context, sessions map[int64]int64, which 
 }
 
 // refsOf are the keys of the refs that texts may be, one after the other.
-func (s *Store) refsOf(ctx context.Context, sessions map[int64]int64, query string, args []any) ([]any, error) {
-	rows, err := s.w.conn.QueryContext(ctx, s.engine.text(query), args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // Err says it
-	var keys []any
-	for rows.Next() {
+func (s *Store) refsOf(ctx context.Context, sessions map[int64]int64, query string, args []any) (keys []any, err error) {
+	err = s.w.each(ctx, query, args, func(rows *sql.Rows) error {
 		var text string
 		var interception int64
-		if err := rows.Scan(&text, &interception); err != nil {
-			return nil, err
-		}
+		failed := rows.Scan(&text, &interception)
 		if session, ok := sessions[interception]; ok {
 			keys = append(keys, text, session, interception)
 		}
-	}
-	return keys, rows.Err()
+		return failed
+	})
+	return keys, err
 }
 
 func (s *Store) delete(ctx context.Context, what string, args ...any) (int64, error) {
@@ -334,77 +308,4 @@ func (s *Store) unused(ctx context.Context, table, condition string, epoch int64
 func (s *Store) outdate(ctx context.Context) error {
 	_, err := s.w.conn.ExecContext(ctx, "UPDATE state SET epoch = epoch + 1")
 	return err
-}
-
-// Forgotten is how much a caller had left.
-type Forgotten struct{ Interceptions, Sessions, Hours int64 }
-
-const (
-	hisKinds = "(SELECT id FROM interception_kinds WHERE caller = ?)"
-	// hisHints are what is left of his own credentials, unless somebody else has the same.
-	hisHints = `attempt_kinds WHERE hint IN (SELECT hint FROM interception_kinds WHERE caller = ? AND credential = 'byok' AND hint <> '')
-AND hint NOT IN (SELECT hint FROM interception_kinds WHERE caller <> ?)`
-)
-
-// Forget deletes everything of a caller: interceptions, sessions, usage and the name.
-// What is not written yet is not forgotten.
-func (s *Store) Forget(ctx context.Context, caller string) (Forgotten, error) {
-	var f Forgotten
-	caller = plain(caller)
-	for done := false; !done; {
-		err := s.repeat(ctx, &f.Interceptions, func() (int64, error) { return s.forgetSome(ctx, caller) })
-		if err != nil {
-			return f, err
-		}
-		if done, err = s.forgetRest(ctx, caller, &f); err != nil {
-			return f, err
-		}
-	}
-	return f, nil
-}
-
-// forgetSome deletes some of a caller's interceptions.
-func (s *Store) forgetSome(ctx context.Context, caller string) (int64, error) {
-	his, err := s.sessionsOf(ctx, "SELECT id, session FROM interceptions WHERE kind IN "+hisKinds+" LIMIT ?", []any{caller, forgetOnce})
-	if err != nil || len(his) == 0 {
-		return 0, err
-	}
-	keys := make([]any, 0, len(his))
-	for key := range his {
-		keys = append(keys, key)
-	}
-	which := " IN " + in(len(keys))
-	if err := s.deleteBelow(ctx, his, which, keys); err != nil {
-		return 0, err
-	}
-	return s.delete(ctx, "interceptions WHERE id"+which, keys...)
-}
-
-// forgetRest deletes what is left of a caller who has no interceptions. It is not done if
-// there are some again.
-func (s *Store) forgetRest(ctx context.Context, caller string, f *Forgotten) (done bool, err error) {
-	err = s.outdating(ctx, func() error {
-		done = false
-		if err = s.outdate(ctx); err != nil {
-			return err
-		}
-		var left int64
-		count := s.w.conn.QueryRowContext(ctx, s.engine.text("SELECT count(*) FROM interceptions WHERE kind IN "+hisKinds), caller)
-		if err = count.Scan(&left); err != nil || left > 0 {
-			return err
-		}
-		if f.Hours, err = s.delete(ctx, "usage_hours WHERE kind IN "+hisKinds, caller); err != nil {
-			return err
-		}
-		if f.Sessions, err = s.delete(ctx, "sessions WHERE caller = ?", caller); err != nil {
-			return err
-		}
-		if _, err = s.delete(ctx, hisHints, caller, caller); err != nil {
-			return err
-		}
-		_, err = s.delete(ctx, "interception_kinds WHERE caller = ?", caller)
-		done = true
-		return err
-	})
-	return done && err == nil, err
 }

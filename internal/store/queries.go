@@ -183,17 +183,7 @@ type view struct {
 
 // each calls scan for every row of a query.
 func (v *view) each(query string, args []any, scan func(*sql.Rows) error) error {
-	rows, err := v.tx.QueryContext(v.ctx, v.s.engine.text(query), args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close() //nolint:errcheck // Err says it
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return v.s.engine.each(v.ctx, v.tx, query, args, scan)
 }
 
 // number is the one number that a query answers with.

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -114,21 +115,16 @@ func (w *writer) writeSome(ctx context.Context, rows []*sessionRow) error {
 	for _, r := range rows {
 		args = append(args, r.id, r.caller, r.name, r.client, r.started, r.last)
 	}
-	found, err := w.conn.QueryContext(ctx, w.engine.text(
-		"INSERT INTO sessions (id, caller, name, client, started, last) VALUES "+places(len(rows), 6)+sessionSet), args...)
-	if err != nil {
-		return err
-	}
-	defer found.Close() //nolint:errcheck // Err says it
-	for found.Next() {
+	query := "INSERT INTO sessions (id, caller, name, client, started, last) VALUES " + places(len(rows), 6) + sessionSet
+	return w.each(ctx, query, args, func(found *sql.Rows) error {
 		var k sessionName
 		var s session
 		if err := found.Scan(&s.id, &k.caller, &k.name, &s.last); err != nil {
 			return err
 		}
 		w.known.add(k, s)
-	}
-	return found.Err()
+		return nil
+	})
 }
 
 // newID is a number for what began at a time: numbers sort by time.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
@@ -16,6 +17,8 @@ const (
 	asked = 8
 	// lookup bounds the parameters of one statement.
 	lookup = 256
+	// continuing is what the ids of such answers begin with that a later request may go on from.
+	continuing = "resp_"
 	// noCall is the seq of a ref that is an answer's id, not a call's.
 	noCall = -1
 	// anySession stands for all of a caller's, and none.
@@ -63,7 +66,7 @@ func (w *writer) refer(n *entry, text string, seq int64) {
 }
 
 // continued says whether a later request may go on from an answer by its id.
-func continued(message string) bool { return strings.HasPrefix(message, "resp_") }
+func continued(message string) bool { return strings.HasPrefix(message, continuing) }
 
 // names calls f with everything an exchange refers back to.
 func names(e *ledger.Exchange, f func(text string, failed bool)) {
@@ -208,28 +211,24 @@ func (w *writer) find(ctx context.Context, questions []question) error {
 	}
 	const his = ` JOIN interceptions i ON i.id = r.interception JOIN interception_kinds k ON k.id = i.kind
 WHERE k.caller = a.caller ORDER BY r.interception DESC LIMIT 1)`
-	rows, err := w.conn.QueryContext(ctx, w.engine.text(`WITH asked(n, ref, session, before, caller) AS (VALUES `+asked.String()+`),
+	query := `WITH asked(n, ref, session, before, caller) AS (VALUES ` + asked.String() + `),
 found AS MATERIALIZED (SELECT a.n, a.ref, COALESCE(
 (SELECT interception FROM refs WHERE ref = a.ref AND session = a.session AND session <> 0 AND interception < a.before ORDER BY interception DESC LIMIT 1),
 (SELECT r.interception FROM (SELECT interception FROM refs WHERE ref = a.ref AND session = 0 AND interception < a.before
-ORDER BY interception DESC LIMIT 64) r`+his+`,
+ORDER BY interception DESC LIMIT 64) r` + his + `,
 (SELECT r.interception FROM (SELECT interception FROM refs WHERE ref = a.ref AND session > 0 AND a.session = 0 AND interception < a.before
-ORDER BY session DESC, interception DESC LIMIT 64) r`+his+`) AS interception FROM asked a)
+ORDER BY session DESC, interception DESC LIMIT 64) r` + his + `) AS interception FROM asked a)
 SELECT f.n, i.id, i.thread, (SELECT seq FROM refs WHERE ref = f.ref AND session = i.session AND interception = i.id)
-FROM found f JOIN interceptions i ON i.id = f.interception`), args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close() //nolint:errcheck // Err says it
-	for rows.Next() {
+FROM found f JOIN interceptions i ON i.id = f.interception`
+	return w.each(ctx, query, args, func(rows *sql.Rows) error {
 		var n int
 		var r ref
 		if err := rows.Scan(&n, &r.interception, &r.thread, &r.seq); err != nil {
 			return err
 		}
 		w.recalled[questions[n]] = r
-	}
-	return rows.Err()
+		return nil
+	})
 }
 
 // failures notes which of the client's tools have failed.

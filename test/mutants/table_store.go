@@ -151,7 +151,7 @@ var storeMutants = []mutant{
 		"internal/store/storetest TestWriteSQLite",
 	},
 	{
-		"a caller's sessions stay", "internal/store/prune.go",
+		"a caller's sessions stay", "internal/store/forget.go",
 		`"sessions WHERE caller = ?"`,
 		`"sessions WHERE caller = ? AND 1 = 0"`,
 		"internal/store/storetest TestWriteSQLite",
