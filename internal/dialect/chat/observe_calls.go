@@ -16,8 +16,8 @@ type heard struct {
 
 	// Most chunks bring one string more of a call or of reasoning, and are like the one
 	// before but for that.
-	usual dialect.Sample
-	brief int // how many pieces the chunk has brought that is read
+	usual dialect.Sample // a chunk that brought last, like nothing once another has come
+	brief int            // how many pieces the chunk has brought that is read
 	last  brought
 }
 
@@ -41,6 +41,7 @@ func (h *heard) goesOn(data []byte) bool {
 // else that came with it matters.
 func (h *heard) bring(p brought, alone bool) {
 	p.into.Value(p.value)
+	h.usual.Take(nil) // it was of what came last until now
 	h.last = p
 	if h.brief++; !alone {
 		h.brief++

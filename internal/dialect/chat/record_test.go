@@ -96,11 +96,18 @@ func FuzzAlike(f *testing.F) {
 		return chunk(`{"tool_calls":[{"index":0,"id":"`+id+`","function":{"arguments":"`+arguments+`"}}]}`, rest)
 	}
 	const open = `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"a","arguments":""}}]}}]}` + "\n\n"
+	piece := func(fragment string) string { return chunk(`{"tool_calls":[`+fragment+`]}`, `}]}`) }
+	more := func(arguments string) string {
+		return piece(`{"index":0,"function":{"arguments":"` + arguments + `"}}`)
+	}
 	for _, stream := range []string{
 		open + chunk(`{"reasoning_content":"a","reasoning":""}`, `}]}`) + chunk(`{"reasoning_content":"","reasoning":"b"}`, `}]}`),
 		open + chunk(`{"reasoning_content":"a","tool_calls":[{"index":0,"function":{"arguments":"x"}}]}`, `}]}`) +
 			chunk(`{"reasoning_content":"b","tool_calls":[{"index":0,"function":{"arguments":"y"}}]}`, `}]}`),
 		open + call("", "{", `}]}`) + call("call_9", "}", `}]}`),
+		open + more("{") + piece(`{"index":0,"id":"call_9"}`) + more("}"),
+		open + more("{") + piece(`{"index":1,"id":"call_9","function":{"name":"b","arguments":"["}}`) + more("}"),
+		open + more("{}") + piece(`{"index":0,"id":"call_9","function":{"name":"b","arguments":""}},{"index":0,"function":{"arguments":"["}}`) + more("]"),
 		open + chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}`, `}],"error":""}`) +
 			chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}`, `}],"error":"busy"}`),
 		open + strings.ReplaceAll(chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}`, `}]}`), "null", `"length"`) +
