@@ -22,10 +22,10 @@ const module = "keybridge"
 // own. "/*" at the end stands for one more path element.
 var rows = [][]string{
 	{"internal/llm", "internal/wire", "internal/secret", "internal/fault", "internal/http1", "keypool/verdict"},
-	{"internal/ledger", "internal/dialect", "keypool", "internal/share", "internal/config"},
+	{"internal/ledger", "internal/dialect", "keypool", "internal/share", "internal/pgaddress"},
 	{
 		"internal/dialect/*", "internal/share/redis", "internal/upstream", "internal/mcp", "internal/auth", "internal/limit",
-		"internal/record", "internal/metrics", "internal/store", "internal/price",
+		"internal/record", "internal/metrics", "internal/store", "internal/price", "internal/config",
 	},
 	{"internal/route", "internal/store/*"},
 	{"internal/gateway", "internal/admin", "internal/ui", "internal/simulator"},

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"errors"
-	"io/fs"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -12,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/jackc/pgx/v5"
 
+	"keybridge/internal/pgaddress"
 	"keybridge/internal/secret"
 )
 
@@ -121,7 +120,7 @@ func databaseURL(s string) string {
 	c, err := pgx.ParseConfig(s)
 	switch {
 	case err != nil:
-		return refusedSetting(s)
+		return refusedAddress(s)
 	case c.Database == "":
 		return "names no database: write postgres://USER:PASSWORD@HOST/DATABASE"
 	}
@@ -132,6 +131,7 @@ func databaseURL(s string) string {
 //
 //nolint:gochecknoglobals // a constant table
 var settingHints = map[string]string{
+	pgaddress.Unnamed: "it is not named, for it may be a part of a password: in every value write %26 for &, %3D for = and %20 for a space",
 	"sslmode":         "write disable, allow, prefer, require, verify-ca or verify-full",
 	"connect_timeout": "write a number of seconds",
 	"sslrootcert":     "write the path of a file in PEM format",
@@ -139,56 +139,20 @@ var settingHints = map[string]string{
 	"sslkey":          "write the paths of a certificate and its key, both in PEM format",
 }
 
-// refusedSetting says which settings of an address the driver does not take: the fewest
-// that it refuses by themselves. Its own words may quote the address.
-func refusedSetting(address string) string {
-	base, query, _ := strings.Cut(address, "?")
-	refuses := func(settings []string) error {
-		_, err := pgx.ParseConfig(base + "?" + strings.Join(settings, "&"))
-		return err
-	}
-	left := strings.Split(query, "&")
-	for _, setting := range slices.Clone(left) {
-		fewer := slices.DeleteFunc(slices.Clone(left), func(other string) bool { return settingUnit(other) == settingUnit(setting) })
-		if refuses(fewer) != nil {
-			left = fewer
-		}
-	}
-	var names []string
-	for _, setting := range left {
-		names = append(names, settingName(setting))
-	}
-	if file, ok := errors.AsType[*fs.PathError](refuses(left)); ok {
-		for i, setting := range left {
-			_, value, _ := strings.Cut(setting, "=")
-			if path, _ := url.PathUnescape(value); path == file.Path {
-				return "has a setting " + names[i] + " with a file that cannot be read: " + file.Err.Error()
-			}
-		}
-	}
+// refusedAddress says why the driver does not take an address.
+func refusedAddress(address string) string {
+	r := pgaddress.Refused(address)
 	switch {
-	case len(left) == 0:
+	case r.File != nil:
+		return "has a setting " + r.Settings[0] + " with a file that cannot be read: " + r.File.Err.Error()
+	case len(r.Settings) == 0:
 		return "is not taken by PostgreSQL's driver, with the PG… variables that are set: look at its hosts and ports, and at those variables"
-	case settingHints[names[0]] != "":
-		return "has a setting that cannot be (" + strings.Join(names, ", ") + "): " + settingHints[names[0]]
 	}
-	return "has a setting that cannot be (" + strings.Join(names, ", ") + "): PostgreSQL's manual says what it may be"
-}
-
-func settingName(setting string) string {
-	name, _, _ := strings.Cut(setting, "=")
-	name, _ = url.QueryUnescape(name) // it was understood before
-	return name
-}
-
-// settingUnit is the same of settings that mean nothing without each other.
-func settingUnit(setting string) string {
-	switch name := settingName(setting); name {
-	case "sslcert", "sslkey", "sslpassword":
-		return "sslcert"
-	default:
-		return name
+	hint := settingHints[r.Settings[0]]
+	if hint == "" {
+		hint = "PostgreSQL's manual says what it may be"
 	}
+	return "has a setting that cannot be (" + strings.Join(r.Settings, ", ") + "): " + hint
 }
 
 // masked is the address of a database without its passwords, the other bytes as they are.

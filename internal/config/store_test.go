@@ -20,7 +20,7 @@ func TestStoreShowsNoPassword(t *testing.T) {
 			"postgres://u:PASSWORD@h/db", "postgresql://u:PASSWORD@h:5432/db?sslmode=require", "postgres://u@h/db?password=PASSWORD",
 			"postgres://u:x@h/db?sslmode=require&sslpassword=PASSWORD&application_name=a", "postgres://:PASSWORD@/db",
 		} {
-			for _, password := range []string{"12" + string(c) + "planted", string(c) + "planted", "planted" + string(c), "12%2Fplanted" + string(c) + "planted"} {
+			for _, password := range []string{"12" + string(c) + "planted", string(c) + "planted", "planted" + string(c), "12%2Fplanted" + string(c) + "planted", "12&planted" + string(c) + "=="} {
 				address := strings.Replace(form, "PASSWORD", password, 1)
 				text := "store: " + strconv.Quote(address) + "\nproviders: [{name: a, kind: openai}]\n"
 				c, err := config.Parse("k.yaml", []byte(text), environment)
@@ -69,6 +69,7 @@ func TestStoreSettings(t *testing.T) {
 		{"postgres://u@h/kb?connect_timeout=1&target_session_attrs=planted&sslmode=require", "has a setting that cannot be (target_session_attrs): PostgreSQL's manual says what it may be"},
 		{"postgres://u@h/kb?default_query_exec_mode=planted", "has a setting that cannot be (default_query_exec_mode): PostgreSQL's manual says what it may be"},
 		{"postgres://u@h/kb?max_protocol_version=3.0&min_protocol_version=3.2", "has a setting that cannot be (max_protocol_version, min_protocol_version): PostgreSQL's manual says what it may be"},
+		{"postgres://u@h/kb?password=12&planted==", "has a setting that cannot be (***): it is not named, for it may be a part of a password: in every value write %26 for &, %3D for = and %20 for a space"},
 		{"postgres://u@h/kb?sslrootcert=" + missing + "&sslmode=verify-ca", "has a setting sslrootcert with a file that cannot be read: no such file or directory"},
 		{"postgres://u@h/kb?sslrootcert=" + plain, "has a setting that cannot be (sslrootcert): write the path of a file in PEM format"},
 		{"postgres://u@h/kb?sslcert=" + missing, "has a setting that cannot be (sslcert): write the paths of a certificate and its key, both in PEM format"},

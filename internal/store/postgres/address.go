@@ -1,14 +1,9 @@
 package postgres
 
 import (
-	"errors"
-	"io/fs"
-	"maps"
-	"net/url"
-	"slices"
+	"strings"
 
-	"github.com/jackc/pgx/v5"
-
+	"keybridge/internal/pgaddress"
 	"keybridge/internal/store"
 )
 
@@ -18,28 +13,17 @@ func denied(text, do string) *store.Error {
 	return &store.Error{Kind: store.Denied, Place: "the PostgreSQL database", Text: text, Do: do}
 }
 
-// misunderstood says what the driver does not take of an address: which setting, if it is
-// one. The driver's own words may quote the address.
-func misunderstood(address string, err error) *store.Error {
-	u, nonsense := url.Parse(address)
-	if nonsense != nil {
-		return denied("its address cannot be understood", form)
+// misunderstood says what the driver does not take of an address. The driver's own error
+// may quote the address, so nothing is taken from it.
+func misunderstood(address string, _ error) *store.Error {
+	r := pgaddress.Refused(address)
+	switch {
+	case r.File != nil:
+		return denied("the file "+r.File.Path+" of its setting "+r.Settings[0]+" cannot be read: "+r.File.Err.Error(), "give it to the gateway's user to read, or another path")
+	case len(r.Settings) == 0:
+		return denied("its address cannot be understood", form+", and look at the PG… variables, if some are set")
+	case len(r.Settings) == 1:
+		return denied("its setting "+r.Settings[0]+" cannot be understood", "look at what is behind the ? of the address")
 	}
-	set := u.Query()
-	file, missing := errors.AsType[*fs.PathError](err)
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		if missing {
-			if set.Get(name) == file.Path {
-				return denied("the file "+file.Path+" of its setting "+name+" cannot be read: "+file.Err.Error(), "give it to the gateway's user to read, or another path")
-			}
-			continue
-		}
-		rest := maps.Clone(set)
-		delete(rest, name)
-		u.RawQuery = rest.Encode()
-		if _, err = pgx.ParseConfig(u.String()); err == nil {
-			return denied("its setting "+name+" cannot be understood", "look at what is behind the ? of the address")
-		}
-	}
-	return denied("its address cannot be understood", form+", and look at its settings, if it has some behind a ?, and at the files they name")
+	return denied("its settings "+strings.Join(r.Settings, ", ")+" cannot be understood together", "look at what is behind the ? of the address")
 }
