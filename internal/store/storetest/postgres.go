@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -68,6 +69,7 @@ func Postgres(tb testing.TB) string {
 // Server is a PostgreSQL server of a test's own, which it may stop and start.
 type Server struct {
 	bin, dir string
+	host     string         // where it listens besides its socket; "" is nowhere
 	keep     io.WriteCloser // the keeper's standard input; nil while the server is stopped
 	process  *exec.Cmd
 	made     int
@@ -78,6 +80,11 @@ type Server struct {
 func PostgresServer(tb testing.TB) *Server {
 	tb.Helper()
 	s, err := newServer()
+	return own(tb, s, err)
+}
+
+func own(tb testing.TB, s *Server, err error) *Server {
+	tb.Helper()
 	need(tb, err)
 	tb.Cleanup(func() {
 		_ = s.end("") // it goes with its folder
@@ -120,7 +127,9 @@ func need(tb testing.TB, err error) {
 	}
 }
 
-func newServer() (*Server, error) {
+func newServer() (*Server, error) { return startServer("", Config{}) }
+
+func startServer(host string, c Config) (*Server, error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -129,8 +138,11 @@ func newServer() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, dir: dir}
+	s := &Server{bin: bin, dir: dir, host: host}
 	if err = s.initialize(); err == nil {
+		err = s.configure(c)
+	}
+	if err == nil {
 		err = s.start()
 	}
 	if err != nil {
@@ -155,16 +167,6 @@ func (s *Server) initialize() error {
 	out, err := s.command(filepath.Join(s.bin, "initdb"), "-D", data, "-U", owner, "-A", "trust", "-E", "UTF8", "--locale=C", "-N").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
-	}
-	files := map[string]string{
-		"postgresql.auto.conf": fmt.Sprintf(settings, s.dir),
-		"pg_hba.conf":          "local all " + owner + " trust\nlocal all all scram-sha-256\n",
-	}
-	for name, text := range files {
-		// The files are there, and keep their owner.
-		if err := os.WriteFile(filepath.Join(data, name), []byte(text), 0o600); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -244,7 +246,11 @@ func (s *Server) tell(ctx context.Context, statement string) error {
 }
 
 func (s *Server) url(database string) string {
-	u := url.URL{Scheme: "postgres", User: url.User(owner), Path: "/" + database, RawQuery: url.Values{"host": {s.dir}}.Encode()}
+	at := url.Values{"host": {s.dir}}
+	if _, port, err := net.SplitHostPort(s.host); err == nil {
+		at.Set("port", port) // the socket is named after it
+	}
+	u := url.URL{Scheme: "postgres", User: url.User(owner), Path: "/" + database, RawQuery: at.Encode()}
 	return u.String()
 }
 
