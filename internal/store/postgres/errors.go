@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -9,6 +11,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -59,10 +62,11 @@ func (x *explainer) explain(err error) error {
 	}
 	out := &store.Error{Kind: store.Other, Place: x.place, Text: "the server reports a problem", Err: x.cause(err)}
 	answer, answered := errors.AsType[*pgconn.PgError](err)
-	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	connect, connecting := errors.AsType[*pgconn.ConnectError](err)
+	text, do := x.refusal(connect, answer)
 	switch {
-	case answered && connecting && settings(answer.Code):
-		out.Kind, out.Text, out.Do = store.Denied, "the server does not accept a setting of the address", "look at what is behind its ?"
+	case text != "":
+		out.Kind, out.Text, out.Do = store.Denied, text, do
 	case answered:
 		for _, t := range x.troubles() {
 			if strings.HasPrefix(answer.Code, t.code) {
@@ -84,6 +88,75 @@ func (x *explainer) explain(err error) error {
 		out.Kind, out.Text, out.Do = store.Unreachable, "the connection is broken", "look whether the server is up"
 	}
 	return out
+}
+
+const behind = " behind the ? in store:" // where the settings of an address are written
+
+// refusal says what of TLS, or of the address's settings, a connection is refused for, by
+// the gateway or the server: "" if it is something else. The answer is the server's, or nil.
+func (x *explainer) refusal(err *pgconn.ConnectError, answer *pgconn.PgError) (text, do string) {
+	if err == nil {
+		return "", ""
+	}
+	if text, do = certificate(err); text != "" {
+		return text, do
+	}
+	sslcert := "sslcert=FILE and sslkey=FILE" + behind
+	switch {
+	case brokenOff(err):
+		return "the server breaks TLS off",
+			"look into its log; if " + sslcert + " are set, see that they are valid and an authority in its ssl_ca_file has signed them"
+	case answer == nil && strings.Contains(err.Error(), "server refused TLS connection"): // the driver has no type for it
+		return "the server offers no TLS, and sslmode asks for it",
+			"switch it on there (ssl = on), or set sslmode=disable" + behind + " if nobody else is on the way"
+	case answer == nil:
+		return "", ""
+	case settings(answer.Code):
+		return "the server does not accept a setting of the address", "look at what is behind its ?"
+	case answer.Code != "28000":
+		return "", ""
+	case strings.Contains(answer.Message, "client certificate"): // one that is of no authority which the server names is not sent
+		return "the server has got no certificate from the gateway that it accepts",
+			"let " + sslcert + " name a valid one that an authority in the server's ssl_ca_file has signed"
+	case strings.Contains(answer.Message, "no encryption"):
+		return "the server does not let the user " + x.user + " in from here without TLS",
+			"set sslmode=verify-full, or at least sslmode=require," + behind + ", or let pg_hba.conf accept it"
+	}
+	return "", ""
+}
+
+// brokenOff reports whether the server has ended TLS: it says why in an alert, as that the
+// gateway's certificate is none to it. It does so behind the gateway's back, when TLS seems
+// to be made, so that the first to be noticed may be that the connection is no more.
+func brokenOff(err *pgconn.ConnectError) bool {
+	if strings.Contains(err.Error(), "remote error: tls: ") { // one among those of several hosts, which all are of one type
+		return true
+	}
+	shown := err.Config.TLSConfig != nil && len(err.Config.TLSConfig.Certificates) > 0
+	made := !strings.Contains(err.Error(), "tls error: ") // what comes before TLS
+	return shown && made && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
+}
+
+// certificate says what is wrong with the server's: "" if nothing is. With sslmode=verify-ca
+// the driver looks at it itself, and its error is the bare one.
+func certificate(err error) (text, do string) {
+	_, stranger := errors.AsType[x509.UnknownAuthorityError](err)
+	_, name := errors.AsType[x509.HostnameError](err)
+	invalid, bad := errors.AsType[x509.CertificateInvalidError](err)
+	_, other := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case stranger:
+		return "the server's certificate is signed by nobody whom the gateway trusts",
+			"let sslrootcert=FILE" + behind + " name the certificate of the authority that has signed it"
+	case name:
+		return "the server's certificate is for another name",
+			"write the server in store: as its certificate names it, or have one made for the name that is there"
+	case bad && invalid.Reason == x509.Expired:
+		return "the server's certificate has expired, or is not valid yet", "renew it on the server, unless the clock here is wrong"
+	case bad || other:
+		return "the server's certificate cannot be trusted", "have another one made for the server"
+	}
+	return "", ""
 }
 
 // settings reports whether a code that a connection is refused with is about what was asked

@@ -61,16 +61,31 @@ func Open(ctx context.Context, address string, o store.Options) (*store.Store, e
 	return store.Open(ctx, &store.Engine{
 		Place: e.place, Numbered: true, Rows: rowsAtOnce, Share: " FOR SHARE",
 		Migrations: tables, Dialect: goose.DialectPostgres, Locker: advisory{},
-		Open:    func(ctx context.Context) (*store.Database, error) { return open(ctx, config) },
+		Open:    func(ctx context.Context) (*store.Database, error) { return open(ctx, config, anew(address, e.place)) },
 		Explain: e.explain, Retry: again,
 	}, o)
 }
 
-func open(ctx context.Context, config *pgx.ConnConfig) (*store.Database, error) {
+// anew has each connection read the certificates that an address names: they are renewed
+// while the gateway runs.
+func anew(address, place string) stdlib.OptionOpenDB {
+	return stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) error {
+		now, err := pgx.ParseConfig(address)
+		if err != nil {
+			refusal := misunderstood(address, err)
+			refusal.Place = place
+			return refusal
+		}
+		c.TLSConfig, c.Fallbacks = now.TLSConfig, now.Fallbacks
+		return nil
+	})
+}
+
+func open(ctx context.Context, config *pgx.ConnConfig, renewed stdlib.OptionOpenDB) (*store.Database, error) {
 	// A reader's connection is tried before it is used: what ends one between two readers
 	// is then none of the second's business, since BEGIN is not sent again.
 	tried := stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return true })
-	write, read := stdlib.OpenDB(*config), stdlib.OpenDB(*config, tried)
+	write, read := stdlib.OpenDB(*config, renewed), stdlib.OpenDB(*config, renewed, tried)
 	write.SetMaxOpenConns(1)
 	read.SetMaxOpenConns(mostReaders)
 	read.SetMaxIdleConns(idleReaders)

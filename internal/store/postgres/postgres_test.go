@@ -130,7 +130,7 @@ func TestOpenFails(t *testing.T) {
 		{"no such host", "postgres://u:" + url.QueryEscape(password) + "@nowhere.invalid/db", store.Unreachable, "cannot be reached"},
 		{"silence", "postgres://u:" + url.QueryEscape(password) + "@" + silent + "/db?connect_timeout=1", store.Unreachable, "cannot be reached"},
 		{"another protocol", "postgres://u:" + url.QueryEscape(password) + "@" + babbling + "/db?sslmode=disable", store.Unreachable, "cannot be reached"},
-		{"TLS where there is none", "postgres://u:" + url.QueryEscape(password) + "@" + babbling + "/db?sslmode=require", store.Unreachable, "cannot be reached"},
+		{"TLS where there is none", "postgres://u:" + url.QueryEscape(password) + "@" + babbling + "/db?sslmode=require", store.Denied, "the server offers no TLS, and sslmode asks for it"},
 		{"no database", "postgres://u:" + url.QueryEscape(password) + "@h:5432", store.Denied, "its address names no database: write postgres://USER:PASSWORD@HOST/DATABASE"},
 		{"not an address", "postgres://u:" + password + "@[::1/db", store.Denied, "cannot be understood"},
 		{"a bad parameter", "postgres://u:" + url.QueryEscape(password) + "@h/db?sslmode=perhaps", store.Denied, "its setting sslmode cannot be understood"},
