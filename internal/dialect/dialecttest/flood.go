@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,20 +12,26 @@ import (
 	"keybridge/internal/wire"
 )
 
-// Large stands in an event that Flood repeats for a piece of text of 1 MiB.
-const Large = "LARGE"
+// What stands in an event that Flood repeats: for a piece of text of 1 MiB, which may
+// stand in what comes first as well, and for a number that counts up from 1.
+const (
+	Large  = "LARGE"
+	Number = "NUMBER"
+)
 
 // Flood lets a splicer see begin and then an event again and again until it cannot keep
 // the turn any more. It must then have forgotten it, and the client must have seen all of
-// the stream.
+// the stream. An event with a number is another one each time: all that a splicer keeps
+// of it, be it only what it looks others up by, must count.
 func Flood(t *testing.T, d dialect.Tooler, begin, event string) {
 	t.Helper()
 	const times = dialect.MostKept>>20 + 2
 	s := d.Splice(func(name string) bool { return strings.HasPrefix(name, "kb_") })
-	piece := strings.ReplaceAll(event, Large, strings.Repeat("x", 1<<20))
-	readers := []io.Reader{strings.NewReader(begin)}
-	for range times {
-		readers = append(readers, strings.NewReader(piece))
+	large := strings.NewReplacer(Large, strings.Repeat("x", 1<<20))
+	readers := []io.Reader{strings.NewReader(large.Replace(begin))}
+	piece := large.Replace(event)
+	for i := range times {
+		readers = append(readers, strings.NewReader(strings.ReplaceAll(piece, Number, strconv.Itoa(i+1))))
 	}
 	events := wire.NewReader(wire.SSE, io.MultiReader(readers...))
 	sent, seen := 0, 0
