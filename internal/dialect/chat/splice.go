@@ -62,6 +62,7 @@ func (s *splicer) altered() bool { return s.hides || s.turns > 0 }
 
 // Event returns what the client sees of an event.
 func (s *splicer) Event(e wire.Event) []wire.Event {
+	clear(s.out) // what was held may have been large
 	s.out = s.out[:0]
 	switch {
 	case e.Chunk: // too large to be looked at

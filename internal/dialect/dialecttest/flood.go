@@ -2,8 +2,7 @@ package dialecttest
 
 import (
 	"bytes"
-	"errors"
-	"io"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,32 +20,32 @@ const (
 
 // Flood lets a splicer see begin and then an event again and again until it cannot keep
 // the turn any more. It must then have forgotten it, and the client must have seen all of
-// the stream. An event with a number is another one each time: all that a splicer keeps
-// of it, be it only what it looks others up by, must count.
+// the stream. An event with a number is another one each time, of which all that a
+// splicer keeps must count, be it only what it looks others up by. The heap is measured:
+// the test must not be a parallel one.
 func Flood(t *testing.T, d dialect.Tooler, begin, event string) {
 	t.Helper()
-	const times = dialect.MostKept>>20 + 2
 	s := d.Splice(func(name string) bool { return strings.HasPrefix(name, "kb_") })
 	large := strings.NewReplacer(Large, strings.Repeat("x", 1<<20))
-	readers := []io.Reader{strings.NewReader(large.Replace(begin))}
-	piece := large.Replace(event)
-	for i := range times {
-		readers = append(readers, strings.NewReader(strings.ReplaceAll(piece, Number, strconv.Itoa(i+1))))
-	}
-	events := wire.NewReader(wire.SSE, io.MultiReader(readers...))
+	text := large.Replace(begin)
+	event = large.Replace(event)
 	sent, seen := 0, 0
-	for {
-		e, err := events.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	before, held := heap(), 0
+	for i := range dialect.MostKept>>20 + 3 {
+		events := wire.NewReader(wire.SSE, strings.NewReader(text))
+		for e, err := events.Next(); err == nil; e, err = events.Next() {
+			for _, shown := range s.Event(e) {
+				seen += len(shown.Raw)
+			}
 		}
-		if err != nil {
-			t.Fatal(err)
+		sent += len(text)
+		text = strings.ReplaceAll(event, Number, strconv.Itoa(i+1))
+		if held = heap() - before; held > 3*dialect.MostKept {
+			t.Fatalf("%.100s: %d MiB are held after %d of them", event, held>>20, i)
 		}
-		sent += len(e.Raw)
-		for _, shown := range s.Event(e) {
-			seen += len(shown.Raw)
-		}
+	}
+	if held > dialect.MostKept/2 {
+		t.Errorf("%.100s: %d MiB are held in the end", event, held>>20)
 	}
 	said := s.Said()
 	if !said.Cut || len(said.Raw) > 1<<20 || len(said.Mine)+len(said.Others) > 0 {
@@ -61,4 +60,12 @@ func Flood(t *testing.T, d dialect.Tooler, begin, event string) {
 	if again := s.Event(wire.Event{Raw: []byte("data: {}\n\n"), Data: []byte("{}")}); len(again) != 1 || !bytes.HasPrefix(again[0].Raw, []byte("data: {}")) {
 		t.Errorf("%.100s: what follows is shown as %v", event, again)
 	}
+}
+
+// heap is how many bytes are in use.
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc) //nolint:gosec // it fits
 }

@@ -8,8 +8,7 @@ import (
 	"keybridge/internal/wire"
 )
 
-func TestFlood(t *testing.T) {
-	t.Parallel()
+func TestFlood(t *testing.T) { // not a parallel one: it measures the heap
 	const start = `data: {"type":"message_start","message":{"id":"msg_1","content":[]}}` + "\n\n"
 	block := func(block string) string {
 		return `data: {"type":"content_block_start","index":0,"content_block":` + block + "}\n\n"
