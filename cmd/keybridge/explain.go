@@ -174,7 +174,7 @@ func (r *shownRequest) ending() string {
 }
 
 func (r *shownRequest) took() string {
-	if r.Ended.IsZero() {
+	if r.Ended.IsZero() || r.Status == "lost" { // it was last seen then, not ended
 		return "-"
 	}
 	return brief(r.Ended.Sub(r.Started))

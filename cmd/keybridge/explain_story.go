@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,7 +87,11 @@ func (r *shownRequest) summary(b *bytes.Buffer) {
 	fact(b, "Key", r.key())
 	fact(b, "Used", r.used())
 	fact(b, "Cost", r.cost())
-	fact(b, "Error", printable(r.Error))
+	problem := r.Error
+	if problem == "" && r.Class == "upstream_4xx" {
+		problem = fmt.Sprintf("the upstream answered %d", r.HTTPStatus)
+	}
+	fact(b, "Error", printable(problem))
 	if r.Prompt != nil {
 		quote(b, "Prompt", r.Prompt)
 	}
@@ -115,6 +120,8 @@ func (r *shownRequest) key() string {
 	switch {
 	case r.Credential == "byok":
 		return "the caller's own" + bracketed(r.Hint)
+	case r.Key == "" && r.unended():
+		return ""
 	case r.Key == "":
 		return "none"
 	}
@@ -216,7 +223,14 @@ func (r *shownRequest) decisions(b *bytes.Buffer) {
 
 func (r *shownRequest) attempts(b *bytes.Buffer) {
 	if len(r.Attempts) == 0 {
-		b.WriteString("\nNo provider was asked.\n")
+		said := "No provider was asked."
+		switch r.Status {
+		case "open":
+			said = "Which keys are asked is recorded when it ends."
+		case "lost":
+			said = "Which keys were asked, and what was used, is not known."
+		}
+		b.WriteString("\n" + said + "\n")
 		return
 	}
 	b.WriteString("\nAttempts\n")
@@ -232,9 +246,26 @@ func (r *shownRequest) attempts(b *bytes.Buffer) {
 			status = strconv.Itoa(a.Status)
 		}
 		t.row(strconv.Itoa(a.Turn+1), orElse(printable(a.Key), "-"), orElse(printable(a.Hint), "-"), "+"+brief(a.Sent.Sub(r.Started)),
-			brief(inSeconds(a.Waited)), brief(inSeconds(a.Duration)), status, because(verdictWords(a.Action), a.Reason))
+			brief(inSeconds(a.Waited)), brief(inSeconds(a.Duration)), status, because(r.attemptWords(a), a.Reason))
 	}
 	t.write(b)
+}
+
+// unended tells whether only the begin was recorded: the rest is not known.
+func (r *shownRequest) unended() bool { return r.Status == "open" || r.Status == "lost" }
+
+// attemptWords say what came of an attempt. What was relayed may be an error, as a
+// caller's own key may get, or break off.
+func (r *shownRequest) attemptWords(a *shownAttempt) string {
+	switch {
+	case a.Action != "relay":
+		return verdictWords(a.Action)
+	case a.Status >= http.StatusBadRequest:
+		return "relayed as it was"
+	case a.Turn < len(r.Turns) && !r.Turns[a.Turn].Complete:
+		return "served, then cut off"
+	}
+	return "served"
 }
 
 func (r *shownRequest) turns(b *bytes.Buffer) {

@@ -88,9 +88,23 @@ func TestTellLess(t *testing.T) {
 	tests := []struct{ name, request, want string }{
 		{
 			"open", `"status":"open"`, "req_kb1 is being served\n\nAsked      2026-11-23 03:12:45.000 UTC by a caller without a name\n" +
-				"Request    POST /v1/responses to openai\nModel      gpt-5\nKey        none\n\nNo provider was asked.\n",
+				"Request    POST /v1/responses to openai\nModel      gpt-5\n\nWhich keys are asked is recorded when it ends.\n",
 		},
-		{"lost", `"status":"lost","caller":"ann"`, "req_kb1 is lost: the gateway's process ended before it did\n\nAsked      2026-11-23 03:12:45.000 UTC by ann\n"},
+		{
+			"lost", `"status":"lost","ended":"2026-11-23T03:12:45.2Z","caller":"ann"`, "req_kb1 is lost: the gateway's process ended before it did\n\nAsked      2026-11-23 03:12:45.000 UTC by ann\n" +
+				"Request    POST /v1/responses to openai\nModel      gpt-5\n\nWhich keys were asked, and what was used, is not known.\n",
+		},
+		{"nobody asked", `"status":"failed","class":"rate_limited","http_status":429`, "Key        none\n\nNo provider was asked.\n"},
+		{
+			"own key refused", `"status":"failed","class":"upstream_4xx","http_status":401,"credential":"byok","hint":"sk-…","attempts":[{"key":"caller","sent":"2026-11-23T03:12:45.1Z","status":401,"action":"relay"}]`,
+			"Key        the caller's own (sk-…)\nError      the upstream answered 401\n\nAttempts\nTURN  KEY     HINT    SENT  WAITED BEFORE  TOOK  HTTP  VERDICT\n" +
+				"   1  caller  -     +100ms             0s    0s   401  relayed as it was\n",
+		},
+		{
+			"cut off", `"status":"failed","class":"bad_upstream","http_status":200,"attempts":[{"key":"a","sent":"2026-11-23T03:12:45.1Z","status":200,"action":"relay"},` +
+				`{"turn":1,"key":"b","sent":"2026-11-23T03:12:45.1Z","status":200,"action":"relay"}],"turns":[{"complete":true},{"complete":false}]`,
+			"   1  a    -     +100ms             0s    0s   200  served\n   2  b    -     +100ms             0s    0s   200  served, then cut off\n",
+		},
 		{"cancelled", `"status":"cancelled","ended":"2026-11-23T03:12:46Z","caller":"ann","client":"other","version":"curl/8.1"`, "req_kb1 was cancelled after 1s: the client went away\n\n" +
 			"Asked      2026-11-23 03:12:45.000 UTC by ann, with curl/8.1\n"},
 		{
@@ -142,11 +156,11 @@ func TestSentences(t *testing.T) {
 		{shownDecision{What: "leased"}, "asked"},
 		{shownDecision{What: "leased", Why: "trial"}, "asked, to try whether it is good again"},
 		{shownDecision{What: "leased", Why: "again"}, "asked again, after its upstream had failed"},
-		{shownDecision{What: "verdict", Action: "relay", For: 0.5}, "served, after 500ms"},
+		{shownDecision{What: "verdict", Action: "relay", For: 0.5}, "answered, after 500ms"},
 		{shownDecision{What: "verdict", Action: "next_key", Why: "unauthorized", Scope: "key"}, "refused: the provider does not accept it"},
 		{shownDecision{What: "verdict", Action: "next_key", Why: "rate_limited", Scope: "project", For: 1, Until: soon}, "refused: rate limited with its whole project, after 1s; rests until 03:14:15 (1m30s)"},
 		{shownDecision{What: "verdict", Action: "next_key", Why: "upstream_error", Scope: "upstream"}, "refused: its upstream is in trouble"},
-		{shownDecision{What: "verdict", Action: "resend", Why: "upstream_error", Until: soon}, "in trouble, to be asked again: its upstream is in trouble"},
+		{shownDecision{What: "verdict", Action: "resend", Why: "upstream_error", Until: soon}, "failed: its upstream is in trouble"},
 		{shownDecision{What: "verdict", Action: "stop", Why: "too_large"}, "failed for good: too_large"},
 		{shownDecision{What: "waited", Why: "room", For: 3.2}, "waited 3.2s for room under a key's limits"},
 		{shownDecision{What: "waited", Why: "deadline", For: 60}, "waited 1m0s for a key to come back"},
@@ -166,5 +180,21 @@ func TestSentences(t *testing.T) {
 		if got := tt.d.sentence(); got != tt.want {
 			t.Errorf("%+v\nsays %q\nwant %q", tt.d, got, tt.want)
 		}
+	}
+}
+
+// Of a lost request it is not known how long it took.
+func TestListLost(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	const answer = `{"interceptions":[{"id":"req_kb1","status":"lost","started":"2026-11-23T03:12:45Z","ended":"2026-11-23T03:12:45.289Z"}]}`
+	if err := listRequests(&b, []byte(answer)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `STARTED (UTC)        ID       CALLER  CLIENT  MODEL  KEY  ENDED  TRIES  TOOK  INPUT  OUTPUT  COST USD
+2026-11-23 03:12:45  req_kb1  -       -       -      -    lost       0     -      0       0    0.0000
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -106,15 +106,15 @@ func (d *shownDecision) until(words string) string {
 	return text
 }
 
-// verdictWords say what an answer was taken for.
+// verdictWords say what an answer was taken for when it came.
 func verdictWords(action string) string {
 	switch action {
 	case "relay":
-		return "served"
+		return "answered"
 	case "next_key":
 		return "refused"
 	case "resend":
-		return "in trouble, to be asked again"
+		return "failed"
 	case "stop":
 		return "failed for good"
 	case "":
