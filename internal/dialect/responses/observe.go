@@ -166,27 +166,38 @@ func (o *observer) Break(f *fault.Error) wire.Event {
 	return dialect.SSE("error", dialect.ResponsesError(f, o.next), o.closed)
 }
 
-// sequence finds an event's number near the ends of its data: where providers
-// put it, and the data may be megabytes long. Inside a string of the model's the
-// quotes of the name would be escaped.
+// sequence is an event's number. Nearly every event has it right behind its type. Of any
+// other its own members are read: what a client has sent stands deeper in it, by any name.
 func sequence(data []byte) (int64, bool) {
-	const near = 192
-	name := []byte(`"sequence_number":`)
-	i := bytes.Index(data[:min(near, len(data))], name)
-	if i < 0 {
-		from := max(0, len(data)-near)
-		if i = bytes.Index(data[from:], name); i < 0 {
-			return 0, false
-		}
-		i += from
+	number, _ := headOf(data)
+	if number == nil {
+		number = fieldsOf(data).number
 	}
-	var n int64
-	digits := bytes.TrimLeft(data[i+len(name):], " ")
-	for k, c := range digits {
-		if c < '0' || c > '9' || k == 18 {
-			return n, k > 0
-		}
-		n = 10*n + int64(c-'0')
+	return dialect.Count(number), dialect.IsNumber(number)
+}
+
+// headOf returns the number of an event that begins with its type and its number, without
+// space, and what follows them; of any other nil.
+func headOf(data []byte) (number, rest []byte) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"type":"`))
+	if !ok {
+		return nil, nil
 	}
-	return n, len(digits) > 0
+	rest, ok = bytes.CutPrefix(rest[max(0, bytes.IndexByte(rest, '"')):], []byte(`","sequence_number":`))
+	if !ok {
+		return nil, nil
+	}
+	return digits(rest)
+}
+
+// digits cuts a whole number off what begins with a member's value; nil if none is there.
+func digits(b []byte) (number, rest []byte) {
+	n := 0
+	for n < len(b) && '0' <= b[n] && b[n] <= '9' {
+		n++
+	}
+	if n == 0 || n == len(b) || b[n] != ',' && b[n] != '}' {
+		return nil, nil
+	}
+	return b[:n], b[n:]
 }

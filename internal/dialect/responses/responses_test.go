@@ -3,6 +3,7 @@ package responses_test
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"keybridge/internal/dialect"
@@ -95,8 +96,11 @@ func TestBreakContinuesTheNumbering(t *testing.T) {
 		"from the head": {[]string{`{"type":"response.output_text.delta","sequence_number":41,"delta":"x"}`}, 42},
 		"from the tail": {[]string{`{"type":"response.output_text.delta","delta":"` + string(bytes.Repeat([]byte("x"), 500)) + `","sequence_number": 41}`}, 42},
 		"a resumed stream, then one without a number": {[]string{`{"sequence_number":7}`, `{"type":"x"}`}, 9},
-		"quoted by the model":                         {[]string{`{"sequence_number":7,"delta":"\"sequence_number\":99"}`}, 8},
-		"no number":                                   {[]string{`{"sequence_number":"x"}`}, 1},
+		"spaced":                  {[]string{`{"type": "response.output_text.delta", "sequence_number" : 41, "delta": "x"}`}, 42},
+		"in the middle":           {[]string{`{"type":"x","pad":"` + strings.Repeat("x", 500) + `","sequence_number":41,"delta":"` + strings.Repeat("x", 500) + `"}`}, 42},
+		"beside the client's own": {[]string{`{"type":"x","response":{"metadata":{"sequence_number":"7"},"x":{"sequence_number":7}},"sequence_number":41}`}, 42},
+		"quoted by the model":     {[]string{`{"sequence_number":7,"delta":"\"sequence_number\":99"}`}, 8},
+		"no number":               {[]string{`{"sequence_number":"x"}`}, 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -2,8 +2,10 @@ package responses_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -293,6 +295,31 @@ func TestSpliceNumbersOurErrors(t *testing.T) {
 	strictly(t, shown)
 	if got := brief(shown[len(shown)-1]); got != "2 error" {
 		t.Errorf("the error is %q", got)
+	}
+}
+
+// Wherever an event has its number, and whatever else goes by that name, the client counts on.
+func TestSpliceNumbersAnyForm(t *testing.T) {
+	t.Parallel()
+	usual := regexp.MustCompile(`\{"type":("[^"]+"),"sequence_number":(\d+),(.*)\}\n\n`)
+	for form, as := range map[string]string{
+		"the last":      `{"type":$1,$3,"sequence_number":$2}`,
+		"in the middle": `{"type":$1,"pad":"` + strings.Repeat("x", 500) + `","sequence_number":$2,$3}`,
+		"spaced":        `{"type":$1,"sequence_number" : $2,$3}`,
+	} {
+		for _, echoed := range []string{`{"n":1.0}`, `{"sequence_number":"7"}`, `{"sequence_number":70}`} {
+			var turns [][]byte
+			for i, items := range [][]string{{call("1", "kb_x")}, {message("msg_2", "there it is")}} {
+				stream := said{id: fmt.Sprintf("resp_%d", i), items: items}.stream()
+				stream = bytes.ReplaceAll(stream, []byte(`{"n":1.0}`), []byte(echoed))
+				turns = append(turns, usual.ReplaceAll(stream, []byte(as+"\n\n")))
+			}
+			shown, _ := feed(t, wire.SSE, turns...)
+			events := strictly(t, shown)
+			if got := brief(events[0]); !strings.HasPrefix(got, "0 created") {
+				t.Errorf("%s, beside %s: it begins with %q", form, echoed, got)
+			}
+		}
 	}
 }
 
