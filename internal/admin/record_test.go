@@ -261,10 +261,10 @@ func TestRecordPages(t *testing.T) {
 
 func TestSessions(t *testing.T) {
 	a := office(t)
-	const sum = `"usage":{"input":%d,"cache_read":%d,"cache_write":%d,"cache_write_long":%d,"output":%d,"reasoning":%d},"cost_usd":"%s","cost_picos":%d,"unpriced_tokens":%d`
-	anns := fmt.Sprintf(sum, 2000, 60, 80, 10, 400, 120, "0.00223", 2230000000, 150)
-	bobs := fmt.Sprintf(sum, 1000, 30, 40, 5, 200, 60, "0.00", 0, 0)
-	none := fmt.Sprintf(sum, 0, 0, 0, 0, 0, 0, "0.00", 0, 0)
+	const sum = `"unreported":%d,"usage":{"input":%d,"cache_read":%d,"cache_write":%d,"cache_write_long":%d,"output":%d,"reasoning":%d},"cost_usd":"%s","cost_picos":%d,"unpriced_tokens":%d`
+	anns := fmt.Sprintf(sum, 0, 2000, 60, 80, 10, 400, 120, "0.00223", 2230000000, 150)
+	bobs := fmt.Sprintf(sum, 0, 1000, 30, 40, 5, 200, 60, "0.00", 0, 0)
+	none := fmt.Sprintf(sum, 1, 0, 0, 0, 0, 0, 0, "0.00", 0, 0)
 	ann := `{"name":"talk/1","caller":"ann","client":"codex","started":"2026-11-23T08:59:00Z","last":"2026-11-23T09:00:00Z","requests":2,` + anns
 	bob := `{"name":"talk/1","caller":"bob","client":"claude-code","started":"2026-11-23T09:01:00Z","last":"2026-11-23T09:01:00Z","requests":1,` + bobs
 	nobody := `{"name":"\t@sum","caller":"","client":"codex","started":"2026-11-24T09:59:00Z","last":"2026-11-24T09:59:00Z","requests":1,` + none
@@ -320,16 +320,16 @@ func TestSessionOfOne(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	a := office(t)
-	row := func(by string, requests, input, output, reasoning, read, written, long int, cost string, picos, unpriced, searches int) string {
-		return fmt.Sprintf(`{%s"requests":%d,"usage":{"input":%d,"cache_read":%d,"cache_write":%d,"cache_write_long":%d,"output":%d,"reasoning":%d},"cost_usd":"%s","cost_picos":%d,"unpriced_tokens":%d,"searches":%d}`,
-			by, requests, input, read, written, long, output, reasoning, cost, picos, unpriced, searches)
+	row := func(by string, requests, unreported, input, output, reasoning, read, written, long int, cost string, picos, unpriced, searches int) string {
+		return fmt.Sprintf(`{%s"requests":%d,"unreported":%d,"usage":{"input":%d,"cache_read":%d,"cache_write":%d,"cache_write_long":%d,"output":%d,"reasoning":%d},"cost_usd":"%s","cost_picos":%d,"unpriced_tokens":%d,"searches":%d}`,
+			by, requests, unreported, input, read, written, long, output, reasoning, cost, picos, unpriced, searches)
 	}
 	ann := func(by string) string {
-		return row(by, 2, 2000, 400, 120, 60, 80, 10, "0.00223", 2230000000, 150, 1)
+		return row(by, 2, 0, 2000, 400, 120, 60, 80, 10, "0.00223", 2230000000, 150, 1)
 	}
-	bob := func(by string) string { return row(by, 1, 1000, 200, 60, 30, 40, 5, "0.00", 0, 0, 0) }
-	nobody := func(by string) string { return row(by, 1, 0, 0, 0, 0, 0, 0, "0.00", 0, 0, 0) }
-	all := row("", 4, 3000, 600, 180, 90, 120, 15, "0.00223", 2230000000, 150, 1)
+	bob := func(by string) string { return row(by, 1, 0, 1000, 200, 60, 30, 40, 5, "0.00", 0, 0, 0) }
+	nobody := func(by string) string { return row(by, 1, 1, 0, 0, 0, 0, 0, 0, "0.00", 0, 0, 0) }
+	all := row("", 4, 1, 3000, 600, 180, 90, 120, 15, "0.00223", 2230000000, 150, 1)
 	tests := []struct{ query, want string }{
 		{"", `{"by":[],"per":"all","rows":[` + all + `],"total":` + all + `}`},
 		{
@@ -338,8 +338,8 @@ func TestUsage(t *testing.T) {
 		},
 		{
 			"by=session&per=day&to=2026-11-24", `{"by":["session"],"per":"day","to":"2026-11-24T00:00:00Z","rows":[` +
-				row(`"at":"2026-11-23T00:00:00Z","by":{"session":"talk/1"},`, 3, 3000, 600, 180, 90, 120, 15, "0.00223", 2230000000, 150, 1) + `],"total":` +
-				row("", 3, 3000, 600, 180, 90, 120, 15, "0.00223", 2230000000, 150, 1) + `}`,
+				row(`"at":"2026-11-23T00:00:00Z","by":{"session":"talk/1"},`, 3, 0, 3000, 600, 180, 90, 120, 15, "0.00223", 2230000000, 150, 1) + `],"total":` +
+				row("", 3, 0, 3000, 600, 180, 90, 120, 15, "0.00223", 2230000000, 150, 1) + `}`,
 		},
 		{
 			"per=month&caller=bob&format=json", `{"by":[],"per":"month","rows":[` + bob(`"at":"2026-11-01T00:00:00Z",`) + `],"total":` + bob("") + `}`,
@@ -347,7 +347,7 @@ func TestUsage(t *testing.T) {
 		{"caller=-", `{"by":[],"per":"all","rows":[` + nobody("") + `],"total":` + nobody("") + `}`},
 		{"caller=-&by=credential,caller", `{"by":["credential","caller"],"per":"all","rows":[` + nobody(`"by":{"caller":"","credential":"pooled"},`) + `],"total":` + nobody("") + `}`},
 		{"caller=-&by=credential&per=day", `{"by":["credential"],"per":"day","rows":[` + nobody(`"at":"2026-11-24T00:00:00Z","by":{"credential":"pooled"},`) + `],"total":` + nobody("") + `}`},
-		{"caller=carol", `{"by":[],"per":"all","rows":[],"total":` + row("", 0, 0, 0, 0, 0, 0, 0, "0.00", 0, 0, 0) + `}`},
+		{"caller=carol", `{"by":[],"per":"all","rows":[],"total":` + row("", 0, 0, 0, 0, 0, 0, 0, 0, "0.00", 0, 0, 0) + `}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.query, func(t *testing.T) {
@@ -359,11 +359,11 @@ func TestUsage(t *testing.T) {
 		})
 	}
 	w := a.get("/usage?format=csv&by=model&per=hour")
-	const want = "at,model,requests,input_tokens,cache_read_tokens,cache_write_tokens,cache_write_long_tokens,output_tokens,reasoning_tokens,searches,cost_usd,cost_picos,unpriced_tokens\r\n" +
-		"2026-11-23T08:00:00Z,gpt-5-1,1,1000,30,40,5,200,60,1,0.001,1000000000,150\r\n" +
-		"2026-11-23T09:00:00Z,gpt-5-1,1,1000,30,40,5,200,60,0,0.00123,1230000000,0\r\n" +
-		"2026-11-23T09:00:00Z,'=cmd|'x'!A1,1,1000,30,40,5,200,60,0,0.00,0,0\r\n" +
-		"2026-11-24T09:00:00Z,gpt-5,1,0,0,0,0,0,0,0,0.00,0,0\r\n"
+	const want = "at,model,requests,input_tokens,cache_read_tokens,cache_write_tokens,cache_write_long_tokens,output_tokens,reasoning_tokens,searches,cost_usd,cost_picos,unpriced_tokens,unreported\r\n" +
+		"2026-11-23T08:00:00Z,gpt-5-1,1,1000,30,40,5,200,60,1,0.001,1000000000,150,0\r\n" +
+		"2026-11-23T09:00:00Z,gpt-5-1,1,1000,30,40,5,200,60,0,0.00123,1230000000,0,0\r\n" +
+		"2026-11-23T09:00:00Z,'=cmd|'x'!A1,1,1000,30,40,5,200,60,0,0.00,0,0,0\r\n" +
+		"2026-11-24T09:00:00Z,gpt-5,1,0,0,0,0,0,0,0,0.00,0,0,1\r\n"
 	if diff := cmp.Diff(want, w.Body.String()); diff != "" || w.Header().Get("Content-Type") != "text/csv; charset=utf-8; header=present" {
 		t.Errorf("%s (-want +got):\n%s", w.Header(), diff)
 	}

@@ -82,7 +82,7 @@ func writeUsage(w http.ResponseWriter, used []store.Used, by []store.Dimension, 
 	for _, d := range by {
 		names = append(names, string(d))
 	}
-	_ = out.Write(append(append(append(names, "requests"), tokenColumns()...), "searches", "cost_usd", "cost_picos", "unpriced_tokens"))
+	_ = out.Write(append(append(append(names, "requests"), tokenColumns()...), "searches", "cost_usd", "cost_picos", "unpriced_tokens", "unreported"))
 	for i := range used {
 		u := &used[i]
 		var row []string
@@ -93,7 +93,7 @@ func writeUsage(w http.ResponseWriter, used []store.Used, by []store.Dimension, 
 			row = append(row, cell(value))
 		}
 		row = append(append(row, number(u.Requests)), tokens(u.Usage)...)
-		_ = out.Write(append(row, number(u.Searches), store.USD(u.Picos), number(u.Picos), number(u.Unpriced)))
+		_ = out.Write(append(row, number(u.Searches), store.USD(u.Picos), number(u.Picos), number(u.Unpriced), number(u.Unreported)))
 	}
 	out.Flush() // the reader has gone: nobody to tell
 }

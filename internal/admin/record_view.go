@@ -134,8 +134,9 @@ type (
 		For    float64   `json:"for_seconds,omitempty"`
 	}
 	sumView struct {
-		Requests int64     `json:"requests"`
-		Usage    usageView `json:"usage"`
+		Requests   int64     `json:"requests"`
+		Unreported int64     `json:"unreported"` // requests some of whose usage was not reported
+		Usage      usageView `json:"usage"`
 		costView
 	}
 	sessionView struct {
@@ -178,7 +179,7 @@ func viewUsage(u llm.Usage) usageView {
 }
 
 func viewSum(s *store.Sum) sumView {
-	return sumView{s.Requests, viewUsage(s.Usage), viewCost(s.Picos, s.Unpriced)}
+	return sumView{s.Requests, s.Unreported, viewUsage(s.Usage), viewCost(s.Picos, s.Unpriced)}
 }
 
 func viewInterception(n *store.Interception) interceptionView {

@@ -168,7 +168,7 @@ func (v *view) summed(list []listed) ([]Session, error) {
 		out[i], args[i] = list[i].Session, list[i].id
 		of[list[i].id] = &out[i]
 	}
-	err := v.each("SELECT i.session, MAX(i.started), COUNT(*), "+sums("i")+" FROM interceptions i WHERE i.session <> 0 AND i.session IN "+in(len(args))+" GROUP BY i.session",
+	err := v.each("SELECT i.session, MAX(i.started), "+sums("i", "1")+" FROM interceptions i JOIN interception_kinds k ON k.id = i.kind WHERE i.session <> 0 AND i.session IN "+in(len(args))+" GROUP BY i.session",
 		args, func(rows *sql.Rows) error {
 			var (
 				id, last int64
@@ -188,8 +188,8 @@ func (v *view) summed(list []listed) ([]Session, error) {
 }
 
 func (v *view) threads(session int64) (list []Thread, err error) {
-	err = v.each("SELECT a.*, COALESCE(t.nonce, 0) FROM (SELECT i.thread, MIN(i.started) AS started, MAX(i.started) AS last, COUNT(*), "+sums("i")+
-		" FROM interceptions i WHERE i.session <> 0 AND i.session = ? GROUP BY i.thread) a LEFT JOIN interceptions t ON t.id = a.thread"+
+	err = v.each("SELECT a.*, COALESCE(t.nonce, 0) FROM (SELECT i.thread, MIN(i.started) AS started, MAX(i.started) AS last, "+sums("i", "1")+
+		" FROM interceptions i JOIN interception_kinds k ON k.id = i.kind WHERE i.session <> 0 AND i.session = ? GROUP BY i.thread) a LEFT JOIN interceptions t ON t.id = a.thread"+
 		" ORDER BY a.thread DESC LIMIT "+strconv.Itoa(mostThreads), []any{session}, func(rows *sql.Rows) error {
 		var (
 			t                           Thread

@@ -154,9 +154,8 @@ func (u *usage) period(column string) string {
 // hours reads the sums of whole hours.
 func (u *usage) hours(from, to int64) error {
 	c := u.f.kinds()
-	source := "usage_hours u" + u.kinds(c.text.Len() > 0, "u")
 	c.and("u.hour >= ? AND u.hour < ?", from, to)
-	return u.gather("u.hour", wide("u.searches")+", CAST(SUM(u.requests) AS BIGINT), "+sums("u"), source, c)
+	return u.gather("u.hour", wide("u.searches")+", "+sums("u", "u.requests"), "usage_hours u JOIN interception_kinds k ON k.id = u.kind", c)
 }
 
 // single reads interceptions one by one.
@@ -178,19 +177,11 @@ func (u *usage) single(from, to int64) error {
 	if w.chooses() {
 		c.and(w.kinds.text.String(), w.kinds.args...)
 	}
-	source := "interceptions i" + u.kinds(w.chooses(), "i")
+	source := "interceptions i JOIN interception_kinds k ON k.id = i.kind"
 	if slices.Contains(u.by, BySession) {
 		source += " LEFT JOIN sessions s ON s.id = i.session AND i.session <> 0"
 	}
-	return u.gather("i.started", searched+", COUNT(*), "+sums("i"), source, c)
-}
-
-// kinds joins interception_kinds k to a table if they are asked about.
-func (u *usage) kinds(chosen bool, table string) string {
-	if !chosen && !slices.ContainsFunc(u.by, func(d Dimension) bool { return d != BySession && d != ByThread }) {
-		return ""
-	}
-	return " JOIN interception_kinds k ON k.id = " + table + ".kind"
+	return u.gather("i.started", searched+", "+sums("i", "1"), source, c)
 }
 
 func (u *usage) gather(column, sums, from string, c *conditions) error {

@@ -13,6 +13,7 @@ import (
 // math.MaxInt64 is math.MaxInt64.
 type Sum struct {
 	Requests        int64
+	Unreported      int64 // requests some of whose usage was not reported: the sums lack it
 	Usage           llm.Usage
 	Picos, Unpriced int64
 }
@@ -20,6 +21,7 @@ type Sum struct {
 // Add adds what others used.
 func (s *Sum) Add(v *Sum) {
 	s.Requests += v.Requests
+	s.Unreported += v.Unreported
 	s.Usage = together(s.Usage, v.Usage)
 	s.Picos = plus(s.Picos, v.Picos)
 	s.Unpriced = plus(s.Unpriced, v.Unpriced)
@@ -75,19 +77,24 @@ func (l low) Scan(v any) error {
 	return nil
 }
 
-// sums are those of a table's columns, but for how many requests.
-func sums(table string) string {
-	list := columns(usageColumns + ", picos, unpriced")
-	for i, c := range list {
-		list[i] = wide(table + "." + c)
+// unreported is true of kinds k whose requests have, or may have, used what no provider has
+// reported. One that failed without an answer has nothing to report.
+const unreported = `k.reported = 0 AND
+(k.model_answered <> '' OR k.status IN ('completed', 'lost') OR k.status = 'cancelled' AND k.key <> '')`
+
+// sums are those of a table's columns, each row of which is so many requests of a kind k.
+func sums(table, requests string) string {
+	list := []string{"CAST(SUM(" + requests + ") AS BIGINT)", "CAST(SUM(CASE WHEN " + unreported + " THEN " + requests + " ELSE 0 END) AS BIGINT)"}
+	for _, c := range columns(usageColumns + ", picos, unpriced") {
+		list = append(list, wide(table+"."+c))
 	}
 	return strings.Join(list, ", ")
 }
 
-// into is where how many there are and sums go.
+// into is where sums go.
 func (s *Sum) into() []any {
 	u := &s.Usage
-	into := []any{&s.Requests}
+	into := []any{&s.Requests, &s.Unreported}
 	for _, sum := range []*int64{&u.Input, &u.Output, &u.CacheRead, &u.CacheWrite, &u.CacheWriteLong, &u.Reasoning, &s.Picos, &s.Unpriced} {
 		into = append(into, sum, low{sum})
 	}

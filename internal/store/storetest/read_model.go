@@ -38,6 +38,7 @@ func fill(t *testing.T, s *store.Store, count int) *model {
 		a := m.list[i].Attempts
 		a[len(a)-1].Key = "retired"
 	}
+	unreport(m.list)
 	for part := range slices.Chunk(m.list, 500) {
 		write(t, s, nil, part)
 	}
@@ -57,6 +58,36 @@ func fill(t *testing.T, s *store.Store, count int) *model {
 		m.made[e.ID] = n
 	}
 	return m
+}
+
+// unreport has what some used not reported. Of those that failed without an answer, and of
+// those that were given up before anybody was asked, nothing is lacking.
+func unreport(list []*ledger.Exchange) {
+	for i, e := range list {
+		calls := len(e.Turns) > 0 && len(e.Turns[0].Calls) > 0
+		switch {
+		case len(e.Turns) > 0 && i%7 == 0:
+			e.Turns[0].Reported = false
+		case !calls && i%7 == 1: // given up
+			e.Status, e.Turns, e.Charges = ledger.Cancelled, nil, nil
+			if i%2 == 0 {
+				e.Attempts = nil
+			}
+		case !calls && i%7 == 2: // broken off
+			e.Status, e.Class = ledger.Failed, "bad_upstream"
+			for j := range e.Turns {
+				e.Turns[j].Reported = false
+			}
+		}
+	}
+}
+
+// lacking is whether something that an interception used was not reported.
+func lacking(n *store.Interception) bool {
+	if n.TurnCount == 0 {
+		return n.Status == ledger.Completed || n.Status == ledger.Cancelled && n.AttemptCount > 0
+	}
+	return !n.Reported
 }
 
 func write(t *testing.T, s *store.Store, begun, ended []*ledger.Exchange) {
@@ -222,6 +253,9 @@ func (m *model) threads(caller, session string) []store.Thread {
 
 func count(s *store.Sum, n *store.Interception) {
 	s.Requests++
+	if lacking(n) {
+		s.Unreported++
+	}
 	s.Usage = s.Usage.Add(n.Usage)
 	s.Picos += n.Picos
 	s.Unpriced += n.Unpriced

@@ -140,6 +140,9 @@ func writeLost(t *testing.T, b Base) {
 	b.expect(t, "SELECT COUNT(*) FROM instances", "0")
 
 	s = b.Open(t)
+	if used, err := s.Usage(t.Context(), store.Filter{}, nil, store.Altogether); err != nil || len(used) != 1 || used[0].Unreported != 3 {
+		t.Errorf("what the lost used was not reported: %+v, %v", used, err)
+	}
 	write(t, s, list(begun(first)), nil) // an old start changes nothing
 	b.expect(t, kinds, "completed|1|10", "lost|3|0")
 	write(t, s, nil, list(first, made(4*time.Second))) // from the spool
@@ -155,7 +158,7 @@ func writeLost(t *testing.T, b Base) {
 
 	write(t, s, nil, list(second, made(2*time.Second)))
 	used, err := s.Usage(t.Context(), store.Filter{}, []store.Dimension{store.ByStatus}, store.Altogether)
-	if err != nil || len(used) != 1 || used[0].By[0] != string(ledger.Completed) || used[0].Requests != 5 {
+	if err != nil || len(used) != 1 || used[0].By[0] != string(ledger.Completed) || used[0].Requests != 5 || used[0].Unreported != 0 {
 		t.Errorf("once none is lost any more, the sums are %+v, %v", used, err)
 	}
 }
