@@ -14,9 +14,9 @@ type explainCommand struct {
 	gatewayFlags
 	chosen
 
-	ID    *string `arg:"" optional:"" help:"Its id in the log, or as much of its beginning as no other has."`
-	Limit int     `default:"20" help:"Without an id: how many requests are listed, at most 1000."`
-	JSON  bool    `name:"json" help:"Print the gateway's answer as it is."`
+	ID *string `arg:"" optional:"" help:"Its id in the log, or as much of its beginning as no other has."`
+	listed
+	JSON bool `name:"json" help:"Print the gateway's answer as it is."`
 }
 
 func (p program) explain(ctx context.Context, c *explainCommand) error {
@@ -28,9 +28,9 @@ func (p program) explain(ctx context.Context, c *explainCommand) error {
 	path := "/interceptions/"
 	switch {
 	case c.ID == nil:
-		q.Set("limit", strconv.Itoa(c.Limit))
+		c.page(q)
 		path = "/interceptions?" + q.Encode()
-	case len(q) > 0:
+	case len(q) > 0, c.Cursor != nil:
 		return errors.New("an id names one request: leave out what else chooses some")
 	case *c.ID == "":
 		return errors.New("the request's id is empty")
@@ -47,7 +47,7 @@ func (p program) explain(ctx context.Context, c *explainCommand) error {
 	}
 	var b bytes.Buffer
 	if c.ID == nil {
-		err = listRequests(&b, body)
+		err = listRequests(&b, body, p.goingOn("explain", &c.gatewayFlags, q))
 	} else {
 		err = tell(&b, body)
 	}
@@ -130,7 +130,7 @@ type (
 	}
 )
 
-func listRequests(b *bytes.Buffer, body []byte) error {
+func listRequests(b *bytes.Buffer, body []byte, more func(next string) string) error {
 	var answer struct {
 		Interceptions []shownRequest
 		Next          string
@@ -149,13 +149,19 @@ func listRequests(b *bytes.Buffer, body []byte) error {
 		r := &answer.Interceptions[i]
 		t.row(r.Started.UTC().Format(time.DateTime), r.ID, orElse(clip(printable(r.Caller)), "-"), orElse(clip(printable(r.Client)), "-"),
 			orElse(clip(printable(r.Model)), "-"), orElse(clip(printable(r.Key)), "-"), r.ending(),
-			strconv.Itoa(r.AttemptCount), r.took(), grouped(r.Usage.Input+r.Usage.CacheRead+r.Usage.CacheWrite), grouped(r.Usage.Output), dollars(r.Picos))
+			r.tries(), r.took(), grouped(r.Usage.Input+r.Usage.CacheRead+r.Usage.CacheWrite), grouped(r.Usage.Output), dollars(r.Picos))
 	}
 	t.write(b)
-	if answer.Next != "" {
-		b.WriteString("\nthere are more: --limit shows more of them, --to earlier ones\n")
-	}
+	b.WriteString(more(answer.Next))
 	return nil
+}
+
+// tries is how often it was sent, as far as that is known.
+func (r *shownRequest) tries() string {
+	if r.unended() && r.AttemptCount == 0 {
+		return "-"
+	}
+	return strconv.Itoa(r.AttemptCount)
 }
 
 // ending is how the request ended, in a few words.

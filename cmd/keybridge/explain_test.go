@@ -188,11 +188,11 @@ func TestListLost(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	const answer = `{"interceptions":[{"id":"req_kb1","status":"lost","started":"2026-11-23T03:12:45Z","ended":"2026-11-23T03:12:45.289Z"}]}`
-	if err := listRequests(&b, []byte(answer)); err != nil {
+	if err := listRequests(&b, []byte(answer), func(string) string { return "" }); err != nil {
 		t.Fatal(err)
 	}
 	const want = `STARTED (UTC)        ID       CALLER  CLIENT  MODEL  KEY  ENDED  TRIES  TOOK  INPUT  OUTPUT  COST USD
-2026-11-23 03:12:45  req_kb1  -       -       -      -    lost       0     -      0       0    0.0000
+2026-11-23 03:12:45  req_kb1  -       -       -      -    lost       -     -      0       0    0.0000
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

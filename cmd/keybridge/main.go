@@ -39,12 +39,13 @@ func runMain(gateway func(context.Context, app.Options) error) int {
 		signal.Stop(signals) // before the cancel: a second signal finds the default again and kills at once
 		cancel()
 	}()
-	p := program{serve: gateway, env: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr}
+	p := program{called: os.Args[0], serve: gateway, env: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr}
 	return p.run(ctx, os.Args[1:])
 }
 
 // program is the command with all it touches of its process.
 type program struct {
+	called         string // how the command was called: what it tells to paste begins so
 	serve          func(context.Context, app.Options) error
 	env            config.Env
 	stdout, stderr io.Writer

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -15,9 +14,9 @@ type sessionsCommand struct {
 	gatewayFlags
 	chosen
 
-	Name  *string `arg:"" optional:"" help:"Only this one, with its threads. With --caller if several callers have one of this name."`
-	Limit int     `default:"20" help:"How many are listed, at most 1000."`
-	JSON  bool    `name:"json" help:"Print the gateway's answer as it is."`
+	Name *string `arg:"" optional:"" help:"Only this one, with its threads. With --caller if several callers have one of this name."`
+	listed
+	JSON bool `name:"json" help:"Print the gateway's answer as it is."`
 }
 
 func (p program) sessions(ctx context.Context, c *sessionsCommand) error {
@@ -29,7 +28,9 @@ func (p program) sessions(ctx context.Context, c *sessionsCommand) error {
 	path := "/sessions"
 	switch {
 	case c.Name == nil:
-		q.Set("limit", strconv.Itoa(c.Limit))
+		c.page(q)
+	case c.Cursor != nil:
+		return errors.New("--cursor goes on with a list: leave it out, or the session's name")
 	case *c.Name == "":
 		return errors.New("the session's name is empty")
 	default:
@@ -45,7 +46,7 @@ func (p program) sessions(ctx context.Context, c *sessionsCommand) error {
 	}
 	var b bytes.Buffer
 	if c.Name == nil {
-		err = listSessions(&b, body)
+		err = listSessions(&b, body, p.goingOn("sessions", &c.gatewayFlags, q))
 	} else {
 		err = showSession(&b, body)
 	}
@@ -71,7 +72,7 @@ type (
 	}
 )
 
-func listSessions(b *bytes.Buffer, body []byte) error {
+func listSessions(b *bytes.Buffer, body []byte, more func(next string) string) error {
 	var answer struct {
 		Sessions []shownSession
 		Next     string
@@ -94,9 +95,7 @@ func listSessions(b *bytes.Buffer, body []byte) error {
 		}, s.cells()...)...)
 	}
 	t.write(b)
-	if answer.Next != "" {
-		b.WriteString("\nthere are more: --limit shows more of them, --to earlier ones\n")
-	}
+	b.WriteString(more(answer.Next))
 	return nil
 }
 
