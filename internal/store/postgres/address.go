@@ -15,7 +15,7 @@ func denied(text, do string) *store.Error {
 
 // misunderstood says what the driver does not take of an address. The driver's own error
 // may quote the address, so nothing is taken from it.
-func misunderstood(address string, _ error) *store.Error {
+func misunderstood(address string) *store.Error {
 	r := pgaddress.Refused(address)
 	switch {
 	case r.File != nil:

@@ -42,7 +42,7 @@ func Open(ctx context.Context, address string, o store.Options) (*store.Store, e
 	config, err := pgx.ParseConfig(address)
 	switch {
 	case err != nil:
-		return nil, misunderstood(address, err)
+		return nil, misunderstood(address)
 	case config.Database == "":
 		return nil, denied("its address names no database", form)
 	}
@@ -72,7 +72,7 @@ func anew(address, place string) stdlib.OptionOpenDB {
 	return stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) error {
 		now, err := pgx.ParseConfig(address)
 		if err != nil {
-			refusal := misunderstood(address, err)
+			refusal := misunderstood(address)
 			refusal.Place = place
 			return refusal
 		}
