@@ -33,7 +33,7 @@ type poolCommands struct {
 	Bench  struct {
 		keyArgs
 
-		For *time.Duration `placeholder:"10m" help:"For how long. Without it: until it is revived."`
+		For *string `placeholder:"10m" help:"For how long, such as 10m, 2h or 5d. Without it: until it is revived."`
 	} `cmd:"" help:"Take a key out of use. Requests under way end normally."`
 	Drain  keyArgs  `cmd:"" help:"Give a key no new work: the sessions it has go on."`
 	Reload struct{} `cmd:"" help:"Have the gateway read its configuration again."`
@@ -61,8 +61,11 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 		body, err = o.act(ctx, c.Revive, "revive", "")
 	case "bench":
 		query := ""
-		if c.Bench.For != nil {
-			query = "?for=" + url.QueryEscape(c.Bench.For.String())
+		if d := c.Bench.For; d != nil {
+			if *d == "" { // an unset shell variable is not for ever
+				return errors.New("--for: no time is given")
+			}
+			query = "?for=" + url.QueryEscape(*d)
 		}
 		body, err = o.act(ctx, c.Bench.keyArgs, "bench", query)
 	case "drain":

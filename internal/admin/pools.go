@@ -192,8 +192,9 @@ func readOrder(r *http.Request, action string) (o order, err error) {
 	case action != "bench":
 		return o, fmt.Errorf("for how long can be said of bench only, not of %s", action)
 	}
-	if o.For, err = time.ParseDuration(text); err != nil || o.For <= 0 {
-		return o, fmt.Errorf("%q is no time to bench a key for: write 30s, 10m or 2h; nothing: until it is revived", text)
+	var ok bool
+	if o.For, ok = duration(text); !ok || o.For <= 0 {
+		return o, fmt.Errorf("%q is no time to bench a key for: write 10m, 2h or 5d; nothing: until it is revived", text)
 	}
 	return o, nil
 }
