@@ -12,6 +12,7 @@ const (
 	minRead  = 512
 	maxEmpty = 100 // reads in a row that may bring neither bytes nor an error
 	maxNames = 32
+	maxName  = 64 // bytes of one
 )
 
 // Reader cuts one body into events. The raw bytes of the events it returns,
@@ -36,7 +37,7 @@ type Reader struct {
 	hold, most int // maxHeld and maxEvent
 
 	sse   scanner
-	names map[string]string // one string per event name, so that an event costs none
+	names map[string]string // one string per usual event name, so that an event costs none
 }
 
 // Waiter is what the source of a Reader may be besides. Wait is called before the
@@ -117,7 +118,7 @@ func (r *Reader) intern(name []byte) string {
 	if r.names == nil {
 		r.names = make(map[string]string, 8)
 	}
-	if len(r.names) < maxNames {
+	if len(r.names) < maxNames && len(s) <= maxName {
 		r.names[s] = s
 	}
 	return s

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -343,6 +344,31 @@ func TestNoAllocationPerEvent(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, next); n != 0 {
 		t.Errorf("%v allocations per event, want none", n)
 	}
+}
+
+// Not a parallel test: it measures the heap.
+func TestLongNamesAreNotKept(t *testing.T) {
+	heap := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := heap()
+	var bodies []io.Reader
+	for i := range 20 {
+		bodies = append(bodies, strings.NewReader("event: "+strconv.Itoa(i)), &rush{body: bytes.Repeat([]byte{'x'}, 1<<20)}, strings.NewReader("\n\n"))
+	}
+	bodies = append(bodies, strings.NewReader(delta))
+	r := wire.NewReader(wire.SSE, io.MultiReader(bodies...))
+	bodies = nil
+	if all, err := drain(t, r); !errors.Is(err, io.EOF) || len(all) != 21 || len(all[0].Name) <= 1<<20 {
+		t.Fatalf("%d events, %v", len(all), err)
+	}
+	if held := heap() - before; held > 10<<20 {
+		t.Errorf("%d MiB are held in the end", held>>20)
+	}
+	runtime.KeepAlive(r)
 }
 
 func BenchmarkStreamOf100Events(b *testing.B) {
