@@ -70,6 +70,7 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 		s.pass(e)
 	case dialect.IsBody(e):
 		s.body(e)
+		s.bound()
 	case e.Name == "error":
 		s.release()
 		s.now.failed = true
@@ -93,7 +94,7 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 // bound forgets a turn of which too much is kept.
 func (s *splicer) bound() {
 	t := &s.now
-	if t.kept <= dialect.MostKept {
+	if !t.full() {
 		return
 	}
 	s.release()
@@ -254,7 +255,9 @@ func (s *splicer) End(last bool) []wire.Event {
 	case last:
 		s.endStream()
 	}
-	s.prior = bytes.Clone(dialect.SumUsage(s.prior, t.usage))
+	if total := dialect.SumUsage(s.prior, t.usage); len(total) <= mostUsage {
+		s.prior = bytes.Clone(total)
+	}
 	s.turns++
 	s.now = turn{}
 	return s.out
@@ -270,7 +273,7 @@ func (s *splicer) endStream() {
 		}
 		s.pass(dialect.WithData(*e, rework(unpadded(e.Data), func(name, v []byte) []byte {
 			switch {
-			case string(name) == "usage" && isObject(v):
+			case string(name) == "usage" && summed(v) && total != nil:
 				return total
 			case string(name) == "choices":
 				return s.ending(v)

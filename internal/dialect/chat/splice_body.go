@@ -2,6 +2,7 @@ package chat
 
 import (
 	"bytes"
+	"slices"
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/wire"
@@ -49,11 +50,12 @@ func messageOf(data []byte) []byte {
 
 // repeatedBody is the message as it came, but for what the API would not take back.
 func (t *turn) repeatedBody() []byte {
-	next := 0
+	next, audio := 0, t.said.value("audio")
 	message := rework(t.raw, func(name, v []byte) []byte {
 		switch {
 		case string(name) == "audio" && isObject(v):
-			return t.said.value("audio")
+			v, audio = audio, nil // once
+			return v
 		case string(name) != "tool_calls" || !isArray(v):
 			return v
 		}
@@ -125,16 +127,28 @@ func merged(name []byte) bool {
 
 // mergedMessage is the last turn's with what earlier ones have said in front.
 func (s *splicer) mergedMessage(message []byte) []byte {
+	there := map[string]bool{}
 	message = rework(message, func(name, v []byte) []byte {
-		if merged(name) {
-			return s.front.value(string(name))
+		switch {
+		case !merged(name):
+			return v
+		case there[string(name)]: // again
+			return nil
 		}
-		return v
+		there[string(name)] = true
+		return s.front.value(string(name))
 	})
+	var others object
 	for i, name := range s.front.names {
-		if dialect.Member(message, name) == nil {
-			message = dialect.SetMember(message, name, s.front.pieces[i].value())
+		if !there[name] {
+			others.put(name, s.front.pieces[i].value())
 		}
 	}
-	return message
+	switch {
+	case others.b.Len() == 0:
+		return message
+	case !dialect.Says(message):
+		return others.whole()
+	}
+	return slices.Concat(message[:len(message)-1], []byte{','}, others.whole()[1:])
 }

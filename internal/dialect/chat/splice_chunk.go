@@ -15,6 +15,7 @@ type chunk struct {
 	role   bool
 	usage  bool
 	chosen bool // there are choices in it
+	twice  bool // a member stands in it again
 	finish string
 	failed bool
 }
@@ -29,9 +30,12 @@ func (c *chunk) visible() bool {
 	return c.says
 }
 
+// take notes the value of a member: the last, if there are several.
+func (c *chunk) take(to *[]byte, value []byte) { c.twice, *to = c.twice || *to != nil, value }
+
 // read takes in a chunk, or a whole answer.
 func (s *splicer) read(data []byte) (c chunk) {
-	var id, created, choices []byte
+	var id, created, usage, choices []byte
 	for parts := dialect.PartsOf(unpadded(data)); ; {
 		name, v, ok := parts.Next()
 		if !ok {
@@ -39,25 +43,36 @@ func (s *splicer) read(data []byte) (c chunk) {
 		}
 		switch string(name) {
 		case "id":
-			id = v
+			c.take(&id, v)
 		case "created":
-			created = v
+			c.take(&created, v)
 		case "usage":
-			if isObject(v) {
-				c.usage, s.now.usage = true, bytes.Clone(v)
-			}
+			c.take(&usage, v)
 		case "error":
 			c.failed = c.failed || dialect.Says(v)
 		case "choices":
-			choices = v
+			c.take(&choices, v)
 		}
 	}
 	s.identify(id, created)
+	if c.usage = isObject(usage); summed(usage) && dialect.Says(usage) {
+		s.now.usage = bytes.Clone(usage)
+	}
 	if !c.failed && isArray(choices) {
 		s.choose(&c, choices)
+		c.failed = s.now.full()
 	}
 	return c
 }
+
+// What goes into chunk after chunk of later turns must not be large.
+const (
+	longestHead = 512     // an id, and when it was made
+	mostUsage   = 8 << 10 // some ten times what is usual
+)
+
+// summed says that a value is a usage that is added to those of other turns.
+func summed(usage []byte) bool { return isObject(usage) && len(usage) <= mostUsage }
 
 // identify notes whose chunk it is.
 func (s *splicer) identify(id, created []byte) {
@@ -68,7 +83,7 @@ func (s *splicer) identify(id, created []byte) {
 	if s.now.id == "" {
 		s.now.id = text
 	}
-	if s.id == nil {
+	if s.id == nil && len(id)+len(created) <= longestHead {
 		s.id, s.created = bytes.Clone(id), bytes.Clone(created)
 	}
 }
@@ -110,7 +125,8 @@ func (s *splicer) choice(c *chunk, choice []byte) {
 }
 
 func (s *splicer) delta(c *chunk, delta []byte) {
-	for parts := dialect.PartsOf(delta); ; {
+	t := &s.now
+	for parts := dialect.PartsOf(delta); !t.full(); {
 		name, v, ok := parts.Next()
 		if !ok {
 			return
@@ -119,32 +135,36 @@ func (s *splicer) delta(c *chunk, delta []byte) {
 		case "role":
 			c.role = true
 		case "tool_calls":
-			for fragments := dialect.PartsOf(v); isArray(v); {
+			for fragments := dialect.PartsOf(v); isArray(v) && !t.full(); {
 				_, f, more := fragments.Next()
 				if !more {
 					break
 				}
 				c.calls = append(c.calls, s.fragment(f))
+				t.kept += fragmentCost
 			}
 		case "audio":
 			c.says = c.says || dialect.Says(v)
-			s.now.audio(v)
+			t.audio(v)
 		default:
 			c.says = c.says || dialect.Says(v)
-			s.now.said.add(string(name), v)
-			if s.now.kept += len(v); !isText(v) {
-				s.now.kept += dialect.KeptCost
-			}
+			t.kept += t.said.add(string(name), v)
 		}
 	}
 }
+
+// fragmentCost is what a chunk remembers of a fragment.
+const fragmentCost = 64 // bytes, about
+
+// full says that too much is kept of the turn to go on with it.
+func (t *turn) full() bool { return t.kept > dialect.MostKept }
 
 // audio notes what was spoken: it is repeated by its id alone.
 func (t *turn) audio(v []byte) {
 	if id := dialect.Member(v, "id"); dialect.Says(id) {
 		var o object
 		o.put("id", id)
-		t.said.keep("audio", o.whole())
+		t.kept += t.said.keep("audio", o.whole())
 	}
 }
 
@@ -171,8 +191,7 @@ func (s *splicer) fragment(f []byte) *call {
 			t.named[string(index)] = c
 		}
 	}
-	c.add(f)
-	t.kept += len(f)
+	t.kept += c.add(f)
 	if !c.known && c.name != "" {
 		c.known = true
 		t.open--
@@ -232,8 +251,12 @@ const (
 // edited is the event with what the client may see of it.
 func (s *splicer) edited(e wire.Event, c *chunk, which share) wire.Event {
 	data := unpadded(e.Data)
+	once := data
+	if c.twice {
+		once = lasts(data)
+	}
 	next := 0
-	edited := rework(data, func(name, v []byte) []byte {
+	edited := rework(once, func(name, v []byte) []byte {
 		switch string(name) {
 		case "id":
 			if s.turns > 0 && s.id != nil {
@@ -244,12 +267,7 @@ func (s *splicer) edited(e wire.Event, c *chunk, which share) wire.Event {
 				return s.created
 			}
 		case "usage":
-			switch {
-			case which == before && isObject(v):
-				return []byte("null")
-			case isObject(v):
-				return dialect.SumUsage(s.prior, v)
-			}
+			return s.editUsage(v, which)
 		case "choices":
 			return rework(v, func(_, choice []byte) []byte {
 				if !first(choice) {
@@ -264,6 +282,16 @@ func (s *splicer) edited(e wire.Event, c *chunk, which share) wire.Event {
 		return e
 	}
 	return dialect.WithData(e, edited)
+}
+
+func (s *splicer) editUsage(usage []byte, which share) []byte {
+	switch {
+	case which == before && isObject(usage):
+		return []byte("null")
+	case summed(usage):
+		return dialect.SumUsage(s.prior, usage)
+	}
+	return usage
 }
 
 func (s *splicer) editChoice(choice []byte, c *chunk, which share, next *int) []byte {

@@ -8,6 +8,9 @@ import (
 	"keybridge/internal/dialect"
 )
 
+// mostNames bounds the members of one gathered: they are looked up one by one.
+const mostNames = 256
+
 // gathered is an object put together from its fragments, in which every string is what
 // it was on the wire, escapes and all.
 type gathered struct {
@@ -29,41 +32,53 @@ type bit struct {
 }
 
 // add takes in a member of a fragment: texts are joined, lists too, of all else the
-// last is what counts.
-func (g *gathered) add(name string, value []byte) {
-	p := g.piece(name)
+// last is what counts. It returns how much more is kept, and is not through with a list
+// that is too much.
+func (g *gathered) add(name string, value []byte) (cost int) {
+	p, cost := g.piece(name)
 	switch {
 	case string(value) == "null":
 	case isText(value):
 		p.join(value)
+		cost += len(value)
 	case isArray(value):
 		p.list = true
-		for parts := dialect.PartsOf(value); ; {
+		for parts := dialect.PartsOf(value); cost <= dialect.MostKept; {
 			_, v, ok := parts.Next()
 			if !ok {
-				return
+				break
 			}
-			p.element(v)
+			cost += p.element(v)
 		}
 	default:
 		p.bits, p.list = []bit{{raw: bytes.Clone(value)}}, false
+		cost += len(value) + dialect.KeptCost
 	}
+	return cost
 }
 
-// keep takes in a member that comes whole.
-func (g *gathered) keep(name string, value []byte) {
-	if p := g.piece(name); string(value) != "null" {
+// keep takes in a member that comes whole, and returns how much more is kept.
+func (g *gathered) keep(name string, value []byte) (cost int) {
+	p, cost := g.piece(name)
+	if string(value) != "null" {
 		p.bits, p.list = []bit{{raw: bytes.Clone(value)}}, false
+		cost += len(value)
 	}
+	return cost
 }
 
-func (g *gathered) piece(name string) *piece {
+// piece is the member of this name, and what it costs if it is new: one of too many
+// costs too much.
+func (g *gathered) piece(name string) (p *piece, cost int) {
 	if i := slices.Index(g.names, name); i >= 0 {
-		return g.pieces[i]
+		return g.pieces[i], 0
 	}
-	p := &piece{}
+	p, cost = &piece{}, len(name)+dialect.KeptCost
 	g.names, g.pieces = append(g.names, name), append(g.pieces, p)
-	return p
+	if len(g.names) > mostNames {
+		cost += dialect.MostKept
+	}
+	return p, cost
 }
 
 func (p *piece) join(text []byte) {
@@ -77,12 +92,14 @@ func (p *piece) join(text []byte) {
 }
 
 // element takes in an element of a list. Reasoning comes in pieces that are elements,
-// too: they are joined to the block that they continue, which its signature ends.
-func (p *piece) element(v []byte) {
+// too: they are joined to the block that they continue, which its signature ends. It
+// returns how much more is kept.
+func (p *piece) element(v []byte) (cost int) {
+	cost = len(v) + dialect.KeptCost
 	kind := dialect.Text(dialect.Member(v, "type"))
 	if kind != "thinking" && kind != "reasoning.text" && kind != "reasoning.summary" {
 		p.bits = append(p.bits, bit{raw: bytes.Clone(v)})
-		return
+		return cost
 	}
 	var g *gathered
 	if n := len(p.bits); n > 0 && p.bits[n-1].object != nil {
@@ -93,18 +110,19 @@ func (p *piece) element(v []byte) {
 		g = &gathered{}
 		p.bits = append(p.bits, bit{object: g})
 	}
-	for parts := dialect.PartsOf(v); ; {
+	for parts := dialect.PartsOf(v); cost <= dialect.MostKept; {
 		name, value, ok := parts.Next()
 		if !ok {
-			return
+			break
 		}
 		switch string(name) {
 		case "text", "thinking", "summary":
-			g.add(string(name), value)
+			cost += g.add(string(name), value)
 		default:
-			g.keep(string(name), value)
+			cost += g.keep(string(name), value)
 		}
 	}
+	return cost
 }
 
 // value is what a member has become, nil if there is none.
@@ -181,12 +199,13 @@ type call struct {
 	fn     gathered
 }
 
-// add takes in a fragment.
-func (c *call) add(fragment []byte) {
-	for parts := dialect.PartsOf(fragment); ; {
+// add takes in a fragment, and returns how much of it is kept.
+func (c *call) add(fragment []byte) (cost int) {
+	cost = len(fragment)
+	for parts := dialect.PartsOf(fragment); cost <= dialect.MostKept; {
 		name, v, ok := parts.Next()
 		if !ok {
-			return
+			break
 		}
 		switch string(name) {
 		case "index":
@@ -196,18 +215,19 @@ func (c *call) add(fragment []byte) {
 			}
 		case "function", "custom":
 			c.custom = c.custom || string(name) == "custom" && isObject(v)
-			c.function(v)
+			cost += c.function(v)
 		default:
-			c.rest.keep(string(name), v)
+			cost += c.rest.keep(string(name), v)
 		}
 	}
+	return cost
 }
 
-func (c *call) function(v []byte) {
-	for parts := dialect.PartsOf(v); ; {
+func (c *call) function(v []byte) (cost int) {
+	for parts := dialect.PartsOf(v); cost <= dialect.MostKept; {
 		name, value, ok := parts.Next()
 		if !ok {
-			return
+			break
 		}
 		switch string(name) {
 		case "name":
@@ -225,9 +245,10 @@ func (c *call) function(v []byte) {
 				c.args = append(c.args[:len(c.args)-1], value[1:]...)
 			}
 		default:
-			c.fn.keep(string(name), value)
+			cost += c.fn.keep(string(name), value)
 		}
 	}
+	return cost
 }
 
 // whole is the call as the next request repeats it.

@@ -314,6 +314,80 @@ func TestSpliceRepeats(t *testing.T) {
 	}
 }
 
+// Of a member that stands twice the last is read, and the client sees no other.
+func TestSpliceTwice(t *testing.T) {
+	t.Parallel()
+	const head = `data: {"id":"c","created":1,"choices":[{"index":0,"delta":`
+	own := called("k", "kb_x", "{}")
+	s := chat.New().Splice(mine)
+	shown := joined(pour(s, wire.SSE, []byte(head+`{"tool_calls":[`+called("t", "shell", "{}")+`]}}],`+
+		`"choices" : [{"index":0,"delta":{"content":"x","tool_calls":[`+own+`]}}],"z":1}`+"\n\n")))
+	if want := `data: {"id":"c","created":1,"choices" : [{"index":0,"delta":{"content":"x"}}],"z":1}` + "\n\n"; string(shown) != want {
+		t.Errorf("the client sees\n%swant\n%s", shown, want)
+	}
+	if said := s.Said(); len(said.Mine) != 1 || len(said.Others) > 0 {
+		t.Errorf("calls %v, %v", said.Mine, said.Others)
+	}
+	s.End(false)
+	shown = joined(pour(s, wire.SSE, []byte(`data: {`+strings.Repeat(`"id":"d",`, 9)+strings.Repeat(`"created":2,`, 9)+`"choices":[{"delta":{"content":"y"}}]}`+"\n\n")))
+	if want := `data: {"id":"c","created":1,"choices":[{"delta":{"content":"y"}}]}` + "\n\n"; string(shown) != want {
+		t.Errorf("the client sees\n%swant\n%s", shown, want)
+	}
+
+	content := strings.Repeat("c", 10_000)
+	bodies, said := feed(wire.JSON,
+		said{n: 1, deltas: []string{`{"content":"` + content + `","audio":{"id":"` + content + `"},"tool_calls":[` + own + `]}`}, finish: "tool_calls"}.body(),
+		said{n: 2, deltas: []string{`{` + strings.Repeat(`"content":"",`, 100) + strings.Repeat(`"audio":{"id":"`+content[:1000]+`"},`, 2) + strings.Repeat(`"audio":{},`, 100) + `"x":1}`}, finish: "stop"}.body(),
+	)
+	if n := len(joined(bodies)); n > 20_000 || len(said[1].Raw) > 5_000 {
+		t.Errorf("the client sees %d bytes, the model said %d", n, len(said[1].Raw))
+	}
+}
+
+// What one turn brings is not put into each chunk of the next, if it is large.
+func TestSpliceLarge(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 20_000)
+	own := `"choices":[{"delta":{"role":"assistant","tool_calls":[` + called("k", "kb_x", "{}") + `]},"finish_reason":"tool_calls"}]`
+	for name, tt := range map[string]struct{ first, chunk, want string }{
+		"a usage":            {`{"id":"c",` + own + `,"usage":{"note":"` + large + `"}}`, `{"id":"c","choices":[],"usage":{}}`, ``},
+		"usages, in the sum": {`{"id":"c",` + own + `,"usage":{"a":"` + large[:5000] + `"}}`, `{"id":"c","choices":[],"usage":{"b":"` + large[:5000] + `"}}`, ``},
+		"an id":              {`{"id":"` + large + `",` + own + `}`, `{"id":"d","choices":[{"delta":{"content":"y"}}]}`, `data: {"id":"d","choices":[{"delta":{"content":"y"}}]}` + "\n\n"},
+		"when it was made":   {`{"id":"c","created":"` + large + `",` + own + `}`, `{"id":"d","created":1,"choices":[{"delta":{"content":"y"}}]}`, `data: {"id":"d","created":1,"choices":[{"delta":{"content":"y"}}]}` + "\n\n"},
+	} {
+		s := chat.New().Splice(mine)
+		pour(s, wire.SSE, []byte("data: "+tt.first+"\n\n"))
+		s.End(false)
+		if shown := joined(pour(s, wire.SSE, []byte("data: "+tt.chunk+"\n\n"))); string(shown) != tt.want {
+			t.Errorf("%s: the client sees\n%.200s, want\n%s", name, shown, tt.want)
+		}
+		s.End(false)
+		pour(s, wire.SSE, []byte(`data: {"id":"c","choices":[],"usage":{"prompt_tokens":1}}`+"\n\n"))
+		if shown := joined(s.End(true)); len(shown) > 6_000 || !strings.Contains(string(shown), `"prompt_tokens":1`) {
+			t.Errorf("%s: the client sees in the end\n%.200s", name, shown)
+		}
+	}
+	// One that is large is shown as it is; what others say is added to it no more than it to them.
+	last := `data: {"id":"c","choices":[],"usage":{"prompt_tokens":1,"note":"` + large + `"}}` + "\n\n"
+	s := chat.New().Splice(mine)
+	pour(s, wire.SSE, []byte(`data: {"id":"c",`+own+`,"usage":{"prompt_tokens":2}}`+"\n\n"))
+	s.End(false)
+	if shown := append(joined(pour(s, wire.SSE, []byte(last))), joined(s.End(true))...); string(shown) != last {
+		t.Errorf("the client sees\n%.200s", shown)
+	}
+}
+
+// A usage that says nothing does not take away the one before.
+func TestSpliceEmptyUsage(t *testing.T) {
+	t.Parallel()
+	shown, _ := feed(wire.SSE, []byte(`data: {"id":"c","choices":[{"delta":{"tool_calls":[`+called("k", "kb_x", "{}")+`]},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":1}}`+"\n\n"+
+		`data: {"id":"c","choices":[],"usage":{}}`+"\n\n"),
+		[]byte(`data: {"id":"d","choices":[],"usage":{"prompt_tokens":2}}`+"\n\n"+`data: {"id":"d","choices":[],"usage":{}}`+"\n\n"))
+	if want := `data: {"id":"c","choices":[],"usage":{"prompt_tokens":3}}` + "\n\n"; string(joined(shown)) != want {
+		t.Errorf("the client sees\n%s", joined(shown))
+	}
+}
+
 func BenchmarkSplice(b *testing.B) {
 	s := chat.New().Splice(mine)
 	e := event(`{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1764000000,"model":"gpt-4.1","service_tier":"default",` +

@@ -184,6 +184,25 @@ func isText(value []byte) bool   { return len(value) > 1 && value[0] == '"' }
 // absent says that a member is not there, or null, which means the same.
 func absent(value []byte) bool { return len(value) == 0 || string(value) == "null" }
 
+// lasts is the object without the members that stand in it again further behind: the
+// last of a name is what is read.
+func lasts(object []byte) []byte {
+	left := map[string]int{}
+	for parts := dialect.PartsOf(object); ; {
+		name, _, ok := parts.Next()
+		if !ok {
+			break
+		}
+		left[string(name)]++
+	}
+	return rework(object, func(name, v []byte) []byte {
+		if left[string(name)]--; left[string(name)] > 0 {
+			return nil
+		}
+		return v
+	})
+}
+
 // rework returns value, an object or an array, with each of its parts replaced by
 // what with makes of it, or left out if that is nil; value itself if nothing changes.
 func rework(value []byte, with func(name, part []byte) []byte) []byte {
