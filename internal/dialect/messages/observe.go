@@ -5,8 +5,6 @@ import (
 	"keybridge/internal/fault"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
-
-	"github.com/tidwall/gjson"
 )
 
 type observer struct {
@@ -14,6 +12,7 @@ type observer struct {
 	usage  usage
 	blocks blocks
 	closed bool // the last event ended with its blank line
+	failed bool // an error has come: nothing completes the answer
 }
 
 // Event says what the event means to the gate and takes in what it tells.
@@ -54,6 +53,7 @@ func (o *observer) Event(e wire.Event) dialect.Kind {
 		o.turn.Complete = true
 		return dialect.End
 	case "error":
+		o.failed = true
 		return dialect.Failure
 	}
 	return dialect.Content
@@ -96,7 +96,7 @@ func (o *observer) message(data []byte) (failed bool, err error) {
 		case "stop_reason":
 			o.turn.Stop = dialect.Text(value)
 		case "container":
-			o.turn.Container = gjson.GetBytes(value, "id").Str
+			o.turn.Container = dialect.Text(dialect.Member(value, "id"))
 		case "usage":
 			o.usage.update(value)
 		case "content":
@@ -112,18 +112,25 @@ func (o *observer) message(data []byte) (failed bool, err error) {
 }
 
 func (o *observer) delta(data []byte) {
-	if stop := gjson.GetBytes(data, "delta.stop_reason").Str; stop != "" {
+	delta := dialect.Member(data, "delta")
+	if stop := dialect.Text(dialect.Member(delta, "stop_reason")); stop != "" {
 		o.turn.Stop = stop
 	}
-	if id := gjson.GetBytes(data, "delta.container.id").Str; id != "" {
+	if id := containerOf(delta); id != "" {
 		o.turn.Container = id
 	}
-	o.usage.update([]byte(gjson.GetBytes(data, "usage").Raw))
+	o.usage.update(dialect.Member(data, "usage"))
+}
+
+// containerOf is the id of what the tools of a message, or of its end, ran in.
+func containerOf(message []byte) string {
+	return dialect.Text(dialect.Member(dialect.Member(message, "container"), "id"))
 }
 
 // Turn is what is known so far.
 func (o *observer) Turn() llm.Turn {
 	t := o.turn
+	t.Complete = t.Complete && !o.failed
 	t.Usage, t.Reported = o.usage.total(), o.usage.reported
 	t.Tier, t.Searches, t.Iterations = o.usage.served(), o.usage.searches, o.usage.iterations
 	o.blocks.gather.Tell(&t)

@@ -1,6 +1,8 @@
 package messages
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -19,10 +21,23 @@ type blocks struct {
 
 // writing is a block of a stream that deltas go on with.
 type writing struct {
-	index   int64
-	text    *dialect.Excerpt
-	began   bool // what the block began with still stands: the first delta takes its place
-	thought bool
+	index int64
+	text  *dialect.Excerpt
+	blank bool // it began with an empty object: the first delta takes its place
+
+	kind, name string // of the deltas, and of their member
+	head       []byte // how those of the API begin
+	member     string // name, as it stands behind that
+}
+
+func newWriting(index int64, text *dialect.Excerpt, thought bool) writing {
+	w := writing{index: index, text: text, blank: !thought, kind: "input_json_delta", name: "partial_json"}
+	if thought {
+		w.kind, w.name = "thinking_delta", "thinking"
+	}
+	w.head = fmt.Appendf(nil, `{"type":"content_block_delta","index":%d,"delta":{"type":%q,`, index, w.kind)
+	w.member = `"` + w.name + `":`
+	return w
 }
 
 // content is what is read of a block.
@@ -66,24 +81,15 @@ func contentOf(block []byte) (c content) {
 // start tells the start of a block that is still empty from one that has its whole
 // content at once, such as redacted thinking or a server tool's result.
 func (b *blocks) start(event []byte) dialect.Kind {
-	var block []byte
-	index := int64(0)
-	for parts := dialect.PartsOf(event); ; {
-		name, v, ok := parts.Next()
-		if !ok {
-			break
-		}
-		switch string(name) {
-		case "index":
-			index = dialect.Count(v)
-		case "content_block":
-			block = v
-		}
-	}
+	index, block := indexed(event, "content_block")
 	c := contentOf(block)
 	text, thought := b.add(&c)
-	if text != nil && len(b.open) < maxOpen {
-		b.open = append(b.open, writing{index: index, text: text, began: true, thought: thought})
+	b.end(index) // an index that comes again means the later block
+	if text != nil {
+		if len(b.open) == maxOpen {
+			b.open = slices.Delete(b.open, 0, 1)
+		}
+		b.open = append(b.open, newWriting(index, text, thought))
 	}
 	var said []byte
 	switch string(c.kind) {
@@ -173,26 +179,48 @@ func (b *blocks) delta(event []byte) {
 }
 
 func (b *blocks) grow(event []byte) {
-	w := &b.open[0]
-	if len(b.open) > 1 {
-		i := b.at(dialect.Count(dialect.Member(event, "index")))
-		if i < 0 {
+	for i := range b.open {
+		if piece := b.open[i].usual(event); piece != nil {
+			b.open[i].add(piece)
 			return
 		}
-		w = &b.open[i]
 	}
-	name := `"partial_json":`
-	if w.thought {
-		name = `"thinking":`
+	index, delta := indexed(event, "delta")
+	i := b.at(index)
+	if i < 0 {
+		return
 	}
-	piece := dialect.Seek(event, name)
+	if w := &b.open[i]; dialect.Text(dialect.Member(delta, "type")) == w.kind {
+		w.add(dialect.Member(delta, w.name))
+	}
+}
+
+// usual is the piece that a delta in the API's own form brings the block, nil of any
+// other event. The API puts spaces before the last bracket.
+func (w *writing) usual(event []byte) []byte {
+	rest, ok := bytes.CutPrefix(event, w.head)
+	if !ok {
+		return nil
+	}
+	piece := dialect.Seek(rest, w.member)
+	if piece == nil {
+		return nil
+	}
+	// Nothing may stand before the name, nor behind the piece.
+	if tail, ok := bytes.CutPrefix(rest[len(w.member)+len(piece):], []byte{'}'}); !ok || string(bytes.TrimLeft(tail, " ")) != "}" {
+		return nil
+	}
+	return piece
+}
+
+func (w *writing) add(piece []byte) {
 	if len(piece) <= len(`""`) {
 		return
 	}
-	if w.began && !w.thought {
-		w.text.Reset() // the input was an empty object until now
+	if w.blank {
+		w.text.Reset()
 	}
-	w.began = false
+	w.blank = false
 	w.text.Quoted(piece)
 }
 
@@ -202,10 +230,37 @@ func (b *blocks) at(index int64) int {
 
 // stop ends a block.
 func (b *blocks) stop(event []byte) {
-	if len(b.open) == 0 {
-		return
+	if len(b.open) > 0 {
+		index, _ := indexed(event, "")
+		b.end(index)
 	}
-	if i := b.at(dialect.Count(dialect.Member(event, "index"))); i >= 0 {
-		b.open = slices.Delete(b.open, i, i+1)
+}
+
+// end lets go of the block that deltas go on with under this index, if there is one.
+func (b *blocks) end(index int64) {
+	b.open = slices.DeleteFunc(b.open, func(w writing) bool { return w.index == index })
+}
+
+// indexed reads an event of a block: which it is, and the named member.
+func indexed(event []byte, name string) (index int64, value []byte) {
+	for parts := dialect.PartsOf(event); ; {
+		n, v, ok := parts.Next()
+		if !ok {
+			return index, value
+		}
+		switch string(n) {
+		case "index":
+			index = ordinal(v)
+		case name:
+			value = v
+		}
 	}
+}
+
+// ordinal reads a block's index. What is below zero is no place, but a name as good as any.
+func ordinal(index []byte) int64 {
+	if below, is := bytes.CutPrefix(index, []byte{'-'}); is {
+		return -dialect.Count(below)
+	}
+	return dialect.Count(index)
 }

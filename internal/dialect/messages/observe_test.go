@@ -1,0 +1,102 @@
+package messages_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"keybridge/internal/dialect"
+	"keybridge/internal/llm"
+	"keybridge/internal/wire"
+)
+
+// observed is the turn of a stream of events without names, of which everything is kept.
+func observed(events ...string) llm.Turn {
+	o := observing(dialect.Keep{Arguments: true, Reasoning: true, Limit: 1 << 20}).Observe()
+	for _, data := range events {
+		o.Event(wire.Event{Raw: []byte("data: " + data + "\n\n"), Data: []byte(data)})
+	}
+	return o.Turn()
+}
+
+func starts(index int, block string) string {
+	return fmt.Sprintf(`{"type":"content_block_start","index":%d,"content_block":%s}`, index, block)
+}
+
+func stops(index int) string { return fmt.Sprintf(`{"type":"content_block_stop","index":%d}`, index) }
+
+// grows is a delta of a call's arguments, as the API writes it.
+func grows(index int, piece string) string {
+	return fmt.Sprintf(`{"type":"content_block_delta","index":%d,"delta":{"type":"input_json_delta","partial_json":%q}}`, index, piece)
+}
+
+// A piece belongs to the block that its event names, however that is written.
+func TestPiecesBelongToTheirBlock(t *testing.T) {
+	t.Parallel()
+	a, b := starts(0, call("a", "f", "{}")), starts(1, call("b", "f", "{}"))
+	const delta = `{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"A"}}`
+	var many []string
+	for i := range 64 {
+		many = append(many, starts(i, `{"type":"thinking","thinking":""}`))
+	}
+	for name, tt := range map[string]struct {
+		events []string
+		want   string
+	}{
+		"one":                {[]string{a, grows(0, ""), grows(0, "A"), grows(0, "B"), stops(0), grows(0, "C")}, "a(AB) "},
+		"padded":             {[]string{a, strings.Replace(delta, "}}", "}     }", 1)}, "a(A) "},
+		"two by turns":       {[]string{a, b, grows(1, "B"), grows(0, "A"), stops(0), grows(1, "B")}, "a(A) b(BB) "},
+		"of no block":        {[]string{a, grows(0, "A"), grows(1, "B")}, "a(A) "},
+		"of an unknown kind": {[]string{a, starts(1, `{"type":"novel"}`), grows(1, "B"), stops(1), grows(0, "A")}, "a(A) "},
+		"an index again":     {[]string{a, grows(0, "A"), starts(0, call("b", "f", "{}")), grows(0, "B")}, "a(A) b(B) "},
+		"below zero":         {[]string{a, starts(-1, call("b", "f", "{}")), grows(-1, "B"), grows(0, "A"), stops(-1), grows(0, "A")}, "a(AA) b(B) "},
+		"too many open":      {append(many, starts(64, call("a", "f", "{}")), grows(64, "A")), "a(A) "},
+		"spaces":             {[]string{a, strings.NewReplacer(":", " : ", ",", " , ").Replace(delta)}, "a(A) "},
+		"an escaped name":    {[]string{a, strings.Replace(delta, "partial_json", `partial\u005fjson`, 1)}, "a(A) "},
+		"elsewhere, before":  {[]string{a, strings.Replace(delta, `"index"`, `"x":{"partial_json":"B"},"index"`, 1)}, "a(A) "},
+		"elsewhere, null":    {[]string{a, strings.Replace(delta, `"index"`, `"x":{"partial_json":null},"index"`, 1)}, "a(A) "},
+		"elsewhere, within":  {[]string{a, strings.Replace(delta, `"partial_json"`, `"x":{"partial_json":"B"},"partial_json"`, 1)}, "a(A) "},
+		"of another kind":    {[]string{a, strings.Replace(delta, "input_json_delta", "text_delta", 1)}, "a({}) "},
+		"twice":              {[]string{a, strings.Replace(delta, `"partial_json"`, `"partial_json":"B","partial_json"`, 1)}, "a(A) "},
+		"two deltas":         {[]string{a, strings.Replace(delta, `"delta"`, `"delta":{"type":"input_json_delta","partial_json":"B"},"delta"`, 1)}, "a(A) "},
+		"another index last": {[]string{a, b, strings.TrimSuffix(delta, "}") + `,"index":1}`}, "a({}) b(A) "},
+		"no string":          {[]string{a, strings.Replace(delta, `"A"`, `1`, 1), grows(0, "A")}, "a(A) "},
+		"no end":             {[]string{a, delta[:len(delta)-len(`"}}`)], grows(0, "A")}, "a(A) "},
+		"reasoning": {[]string{
+			starts(0, `{"type":"thinking","thinking":"a"}`),
+			`{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"b"}}`,
+			`{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"x","thinking":"y"}}`,
+			`{"delta":{"thinking":"c","type":"thinking_delta"},"index":0,"type":"content_block_delta"}`,
+		}, "abc "},
+	} {
+		turn := observed(tt.events...)
+		var told strings.Builder
+		for _, c := range turn.Calls {
+			fmt.Fprintf(&told, "%s(%s) ", c.ID, c.Arguments)
+		}
+		for _, x := range turn.Thoughts {
+			told.WriteString(x.Text + " ")
+		}
+		if got := told.String(); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+// What fails is not complete, whatever follows.
+func TestAnErrorCompletesNothing(t *testing.T) {
+	t.Parallel()
+	const failure = `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`
+	if observed(starts(0, hello), failure, `{"type":"message_stop"}`).Complete {
+		t.Error("it is complete")
+	}
+}
+
+// Of members that are there twice the last counts, as it does for what the client is shown.
+func TestTheLastUsageCounts(t *testing.T) {
+	t.Parallel()
+	turn := observed(`{"type":"message_delta","delta":{"stop_reason":"refusal"},"delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2},"usage":{"output_tokens":9}}`)
+	if turn.Usage.Output != 9 || turn.Stop != "end_turn" {
+		t.Errorf("%d tokens, %s", turn.Usage.Output, turn.Stop)
+	}
+}
