@@ -1,6 +1,7 @@
 package messages
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -137,35 +138,69 @@ func (s *splicer) note(message []byte) {
 	if stop := dialect.Text(dialect.Member(message, "stop_reason")); stop != "" {
 		s.turn.stop = stop
 	}
-	if id := dialect.Text(dialect.Member(dialect.Member(message, "container"), "id")); id != "" {
+	if id := containerOf(message); id != "" {
 		s.turn.container = id
 	}
 }
 
+// What is kept of usage is bounded: a report that goes beyond it is not taken in.
+const (
+	mostUsage   = 64 << 10 // bytes
+	mostMembers = 256
+)
+
 // report takes in the fields that a usage has: each replaces what was reported before.
 func (t *turn) report(usage []byte) {
-	switch {
-	case len(usage) == 0 || usage[0] != '{':
-	case t.usage == nil:
-		t.usage = slices.Clone(usage)
-	default:
-		for parts := dialect.PartsOf(usage); ; {
+	if len(usage) == 0 || usage[0] != '{' || len(usage) > mostUsage {
+		return
+	}
+	if all := updated(t.usage, usage); len(all) <= mostUsage {
+		t.usage = all
+	}
+}
+
+// updated is a usage with what a later report says in the place of what it says itself,
+// unless that is null; as it was if there is too much.
+func updated(usage, report []byte) []byte {
+	var names []string
+	values := map[string][]byte{}
+	for _, from := range [][]byte{usage, report} {
+		for parts := dialect.PartsOf(from); ; {
 			name, v, ok := parts.Next()
 			if !ok {
-				return
+				break
 			}
-			if string(v) != "null" {
-				t.usage = dialect.SetMember(t.usage, string(name), v)
+			switch known := values[string(name)]; {
+			case known == nil && len(names) == mostMembers:
+				return usage
+			case known == nil:
+				names = append(names, string(name))
+			case string(v) == "null":
+				continue
 			}
+			values[string(name)] = v
 		}
 	}
+	members := make([][]byte, len(names))
+	for i, name := range names {
+		members[i] = member(name, values[name])
+	}
+	return object(members)
+}
+
+func member(name string, value []byte) []byte {
+	return slices.Concat(dialect.Quote(name), []byte{':'}, value)
+}
+
+func object(members [][]byte) []byte {
+	return slices.Concat([]byte{'{'}, bytes.Join(members, []byte{','}), []byte{'}'})
 }
 
 func (s *splicer) open(e wire.Event) {
 	b := s.newBlock(dialect.Member(e.Data, "content_block"))
 	index := dialect.Member(e.Data, "index")
 	s.turn.blocks = append(s.turn.blocks, b)
-	s.turn.kept += len(b.raw) + dialect.KeptCost
+	s.turn.kept += len(b.raw) + len(index) + dialect.KeptCost
 	if s.turn.open == nil {
 		s.turn.open = map[string]*block{}
 	}
@@ -177,9 +212,9 @@ func (s *splicer) open(e wire.Event) {
 	s.turn.theirs = s.turn.theirs || b.kind == "tool_use"
 	b.index = s.shown
 	if !s.edited {
-		b.index = int(dialect.Count(index))
+		b.index = int(ordinal(index))
 	}
-	s.shown = b.index + 1
+	s.shown = max(s.shown, b.index+1)
 	s.renumber(e, index, b)
 }
 
@@ -213,12 +248,13 @@ func (s *splicer) renumber(e wire.Event, index []byte, b *block) {
 
 func (s *splicer) delta(e wire.Event) {
 	s.note(dialect.Member(e.Data, "delta"))
-	s.turn.kept += len(e.Raw) + dialect.KeptCost
 	s.turn.report(dialect.Member(e.Data, "usage"))
 	if !s.edited {
 		s.pass(e)
 		return
 	}
+	// Each is shown with the usage of its time, and that of the turns before.
+	s.turn.kept += len(e.Raw) + len(s.turn.usage) + len(s.spent) + dialect.KeptCost
 	s.turn.deltas = append(s.turn.deltas, report{e.Clone(), s.turn.usage})
 }
 

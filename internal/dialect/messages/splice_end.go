@@ -1,9 +1,6 @@
 package messages
 
 import (
-	"bytes"
-	"slices"
-
 	"keybridge/internal/dialect"
 	"keybridge/internal/wire"
 )
@@ -70,14 +67,25 @@ func (s *splicer) honest(data, message []byte) []byte {
 // totals is a report of the sum: of the fields that the upstream's has, and all else
 // that is counted. The client has seen only the first turn's, in message_start.
 func totals(report, sum []byte) []byte {
+	if len(report) > mostUsage { // it was not taken in
+		report = nil
+	}
+	reported := map[string]bool{}
+	for parts := dialect.PartsOf(report); ; {
+		name, _, ok := parts.Next()
+		if !ok {
+			break
+		}
+		reported[string(name)] = true
+	}
 	var members [][]byte
 	for parts := dialect.PartsOf(sum); ; {
 		name, v, ok := parts.Next()
 		if !ok {
-			return slices.Concat([]byte{'{'}, bytes.Join(members, []byte{','}), []byte{'}'})
+			return object(members)
 		}
-		if dialect.IsNumber(v) || v[0] == '{' || v[0] == '[' || dialect.Member(report, string(name)) != nil {
-			members = append(members, slices.Concat(dialect.Quote(string(name)), []byte{':'}, v))
+		if dialect.IsNumber(v) || v[0] == '{' || v[0] == '[' || reported[string(name)] {
+			members = append(members, member(string(name), v))
 		}
 	}
 }

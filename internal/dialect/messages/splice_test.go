@@ -310,6 +310,22 @@ func TestWhatAToolRanInIsGoneOnWith(t *testing.T) {
 	}
 }
 
+// Blocks keep their numbers until something is hidden, and no number is given twice.
+func TestNumbersInAnyOrder(t *testing.T) {
+	t.Parallel()
+	var stream strings.Builder
+	for _, data := range []string{
+		starts(0, hello), starts(2, hello), starts(1, hello), starts(-1, theirs("t1")), starts(3, own("o1")), starts(4, hello), stops(-1), stops(4), stops(1),
+	} {
+		stream.WriteString("data: " + data + "\n\n")
+	}
+	var got []string
+	for _, e := range converse(t, wire.SSE, stream.String()).events {
+		got = append(got, dialect.TypeOf(e)[len("content_block_"):]+" "+string(dialect.Member(e.Data, "index")))
+	}
+	same(t, "numbers", []string{"start 0", "start 2", "start 1", "start -1", "start 3", "stop -1", "stop 3", "stop 1"}, got)
+}
+
 // FuzzSplice lets a splicer see anything: it must not panic, nor change what holds no
 // call of the gateway's, nor show one.
 func FuzzSplice(f *testing.F) {
