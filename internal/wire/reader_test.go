@@ -361,7 +361,6 @@ func TestLongNamesAreNotKept(t *testing.T) {
 	}
 	bodies = append(bodies, strings.NewReader(delta))
 	r := wire.NewReader(wire.SSE, io.MultiReader(bodies...))
-	bodies = nil
 	if all, err := drain(t, r); !errors.Is(err, io.EOF) || len(all) != 21 || len(all[0].Name) <= 1<<20 {
 		t.Fatalf("%d events, %v", len(all), err)
 	}
