@@ -148,10 +148,35 @@ func WithData(e wire.Event, data []byte) wire.Event {
 	if IsBody(e) {
 		return wire.Event{Raw: data, Data: data}
 	}
-	at := bytes.LastIndex(e.Raw, e.Data)
-	if at < 0 || len(e.Data) == 0 { // it stands on several lines
+	at := dataAt(e)
+	if at < 0 { // it stands on several lines
 		return SSE(e.Name, bytes.ReplaceAll(data, []byte{'\n'}, []byte{' '}), true)
 	}
 	raw := slices.Concat(e.Raw[:at], data, e.Raw[at+len(e.Data):])
 	return wire.Event{Raw: raw, Name: e.Name, Data: raw[at : at+len(data) : at+len(data)]}
+}
+
+// dataAt is where the data of an event begins in its raw bytes, -1 if it does not stand
+// on one line. Lines that are no data, such as comments, may repeat it.
+func dataAt(e wire.Event) int {
+	if bytes.IndexByte(e.Data, '\n') >= 0 {
+		return -1
+	}
+	for at := 0; ; {
+		i := bytes.Index(e.Raw[at:], []byte("data:"))
+		if i < 0 {
+			return -1
+		}
+		before := bytes.TrimPrefix(e.Raw[:at+i], []byte("\xEF\xBB\xBF"))
+		if at += i + len("data:"); len(before) > 0 && !bytes.HasSuffix(before, []byte{'\n'}) && !bytes.HasSuffix(before, []byte{'\r'}) {
+			continue // within a line
+		}
+		if bytes.HasPrefix(e.Raw[at:], []byte{' '}) {
+			at++
+		}
+		if !bytes.HasPrefix(e.Raw[at:], e.Data) {
+			return -1
+		}
+		return at
+	}
 }

@@ -118,10 +118,14 @@ func FuzzSumUsage(f *testing.F) {
 func TestWithData(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
-		"event: a\nid: 7\ndata:{\"a\":1}\n\n":    "event: a\nid: 7\ndata:{\"a\":2}\n\n",
-		": {\"a\":1}\r\ndata: {\"a\":1}\r\n\r\n": ": {\"a\":1}\r\ndata: {\"a\":2}\r\n\r\n",
-		"event: a\ndata: {\ndata: \"a\":1}\n\n":  "event: a\ndata: { \"a\":2}\n\n",
-		"event: a\ndata: {\"a\":1}":              "event: a\ndata: {\"a\":2}",
+		"event: a\nid: 7\ndata:{\"a\":1}\n\n":                        "event: a\nid: 7\ndata:{\"a\":2}\n\n",
+		": {\"a\":1}\r\ndata: {\"a\":1}\r\n\r\n":                     ": {\"a\":1}\r\ndata: {\"a\":2}\r\n\r\n",
+		"event: a\ndata: {\ndata: \"a\":1}\n\n":                      "event: a\ndata: { \"a\":2}\n\n",
+		"event: a\ndata: {\"a\":1}":                                  "event: a\ndata: {\"a\":2}",
+		"data: {\"a\":1}\n: {\"a\":1}\n\n":                           "data: {\"a\":2}\n: {\"a\":1}\n\n",
+		": data: {\"a\":1}\rdata:{\"a\":1}\rid: data: {\"a\":1}\r\r": ": data: {\"a\":1}\rdata:{\"a\":2}\rid: data: {\"a\":1}\r\r",
+		"\xEF\xBB\xBFdata: {\"a\":1}\n\n":                            "\xEF\xBB\xBFdata: {\"a\":2}\n\n",
+		"data: {\n\"a\":1}\ndata: \"a\":1}\n\n":                      "data: { \"a\":2}\n\n",
 	} {
 		e, err := wire.NewReader(wire.SSE, bytes.NewReader([]byte(raw))).Next()
 		if err != nil {

@@ -15,14 +15,19 @@ type Excerpt struct {
 	Size  int // of all of it, in bytes
 
 	kept []byte
+	half rune // what it ends with, if that may be the first half of a character whose other one is in the next piece
 }
 
 // Quoted adds what a JSON string says; any other value adds nothing.
 func (x *Excerpt) Quoted(value []byte) {
-	if len(value) < len(`""`) || value[0] != '"' {
+	if len(value) <= len(`""`) || value[0] != '"' {
 		return
 	}
-	for rest := value[1 : len(value)-1]; ; {
+	rest := value[1 : len(value)-1]
+	if x.half != 0 {
+		rest = x.join(rest)
+	}
+	for {
 		i := bytes.IndexByte(rest, '\\')
 		if i < 0 {
 			x.Raw(rest)
@@ -38,8 +43,30 @@ func (x *Excerpt) Quoted(value []byte) {
 		var char [utf8.UTFMax]byte
 		r, n := unescape(rest[i:])
 		x.Raw(char[:utf8.EncodeRune(char[:], r)])
+		if i+n == len(rest) && r == utf8.RuneError {
+			x.half, _ = hex(rest[i:])
+			return
+		}
 		rest = rest[i+n:]
 	}
+}
+
+// join puts a character that two pieces have halves of in the place of its first one, if
+// rest begins with the other, and returns what follows.
+func (x *Excerpt) join(rest []byte) []byte {
+	second, _ := hex(rest)
+	r := utf16.DecodeRune(x.half, second)
+	x.half = 0
+	if r == utf8.RuneError {
+		return rest
+	}
+	const half = len(string(utf8.RuneError))
+	if len(x.kept) == x.Size {
+		x.kept = x.kept[:x.Size-half]
+	}
+	x.Size -= half
+	x.Raw(utf8.AppendRune(nil, r))
+	return rest[len(`\u0000`):]
 }
 
 // Raw adds text as it stands.
@@ -48,6 +75,7 @@ func (x *Excerpt) Raw(text []byte) {
 		x.kept = append(x.kept, text[:min(room, len(text))]...)
 	}
 	x.Size += len(text)
+	x.half = 0
 }
 
 // Value adds what a JSON value says, if it is a string, and its bytes, if it is an object
@@ -65,14 +93,17 @@ func (x *Excerpt) Value(value []byte) {
 }
 
 // Reset forgets what was added, for a text that comes again.
-func (x *Excerpt) Reset() { x.Size, x.kept = 0, nil }
+func (x *Excerpt) Reset() { x.Size, x.kept, x.half = 0, nil, 0 }
 
 // Text is what is kept, in whole characters.
 func (x *Excerpt) Text() string { return string(x.Bytes()) }
 
-// Bytes is Text without a copy.
+// Bytes is Text, without a copy where what is kept does not change any more.
 func (x *Excerpt) Bytes() []byte {
 	kept := x.kept
+	if x.half != 0 {
+		kept = bytes.Clone(kept)
+	}
 	if len(kept) < x.Size {
 		kept = whole(kept)
 	}

@@ -10,10 +10,10 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// TypeOf is what a server-sent event says it is: its name, or, from upstreams
-// that leave the name out, the type member of its data.
+// TypeOf is what a server-sent event says it is: its name, or, from upstreams that leave
+// the name out or write what it then is by default, the type member of its data.
 func TypeOf(e wire.Event) string {
-	if e.Name != "" {
+	if e.Name != "" && e.Name != "message" {
 		return e.Name
 	}
 	if rest, ok := bytes.CutPrefix(e.Data, []byte(`{"type":"`)); ok {

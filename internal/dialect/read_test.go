@@ -7,7 +7,23 @@ import (
 
 	"keybridge/internal/dialect"
 	"keybridge/internal/llm"
+	"keybridge/internal/wire"
 )
+
+func TestTypeOf(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, data, want string }{
+		{"ping", `{"type":"a"}`, "ping"},
+		{"", `{"type":"a","b":1}`, "a"},
+		{"", `{ "b": 1, "type": "a" }`, "a"},
+		{"message", `{"type":"a"}`, "a"}, // what an event is by default
+		{"message", `{}`, ""},
+	} {
+		if got := dialect.TypeOf(wire.Event{Name: c.name, Data: []byte(c.data)}); got != c.want {
+			t.Errorf("%q %s: %q, want %q", c.name, c.data, got, c.want)
+		}
+	}
+}
 
 // Providers report what they call an OpenAI usage each in their own way.
 func TestOpenAIUsage(t *testing.T) {
