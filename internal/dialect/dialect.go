@@ -155,10 +155,18 @@ type Step struct {
 
 // Size is about how much memory the step takes.
 func (s *Step) Size() int {
-	n := len(s.Said.Raw)
+	n := KeptCost + len(s.Said.ID) + len(s.Said.Container) + len(s.Said.Raw)
+	for _, calls := range [][]llm.ToolCall{s.Said.Mine, s.Said.Others} {
+		for i := range calls {
+			n += KeptCost + len(calls[i].ID) + len(calls[i].Name) + len(calls[i].Arguments)
+		}
+	}
+	for _, id := range s.Said.Refs {
+		n += KeptCost + len(id)
+	}
 	for i := range s.Results {
 		for _, p := range s.Results[i].Parts {
-			n += len(p.Text) + len(p.Data)
+			n += KeptCost + len(p.Text) + len(p.Data)
 		}
 	}
 	return n

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"container/list"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,15 +44,8 @@ func (h *hidden) knows(caller string) bool {
 // keep remembers what is hidden under the calls that the client will answer and, if it
 // may go on from that, the id of the answer that it was shown.
 func (h *hidden) keep(caller string, what *dialect.Hidden, now time.Time) {
-	last := what.Steps[len(what.Steps)-1].Said
-	item := &hiddenItem{caller: caller, what: what, used: now}
-	if what.Shown != "" {
-		item.name(what.Shown)
-		item.name(last.ID)
-	}
-	for i := range last.Others {
-		item.name(last.Others[i].ID)
-	}
+	ids := known(what)
+	item := &hiddenItem{caller: caller, what: what, used: now, size: len(what.Shown)}
 	for i := range what.Steps {
 		item.size += what.Steps[i].Size()
 	}
@@ -65,19 +57,20 @@ func (h *hidden) keep(caller string, what *dialect.Hidden, now time.Time) {
 	if h.byID == nil {
 		h.byID, h.calls = map[hiddenID]*list.Element{}, map[string]int{}
 	}
-	for _, id := range item.ids {
+	for _, id := range ids {
 		if el := h.byID[hiddenID{caller, id}]; el != nil {
 			h.drop(el)
 		}
 	}
 	for i := range what.Steps {
-		for _, id := range what.Steps[i].Said.Refs { // not every provider makes them unique
-			item.name(id)
-		}
+		ids = append(ids, what.Steps[i].Said.Refs...) // not every provider makes them unique
 	}
 	el := h.order.PushFront(item)
-	for _, id := range item.ids {
-		h.byID[hiddenID{caller, id}] = el
+	for _, id := range ids {
+		if of := (hiddenID{caller, id}); id != "" && h.byID[of] != el {
+			h.byID[of] = el
+			item.ids = append(item.ids, id)
+		}
 	}
 	h.size += item.size
 	h.calls[caller]++
@@ -88,6 +81,18 @@ func (h *hidden) keep(caller string, what *dialect.Hidden, now time.Time) {
 		}
 		h.drop(back)
 	}
+}
+
+// known are the ids by which the client goes on: no other exchange has them.
+func known(what *dialect.Hidden) (ids []string) {
+	last := what.Steps[len(what.Steps)-1].Said
+	if what.Shown != "" {
+		ids = append(ids, what.Shown, last.ID)
+	}
+	for i := range last.Others {
+		ids = append(ids, last.Others[i].ID)
+	}
+	return ids
 }
 
 // find returns what is hidden of what the caller knows by the id; nil: nothing.
@@ -106,13 +111,6 @@ func (h *hidden) find(caller, id string, now time.Time) *dialect.Hidden {
 	item.used = now
 	h.order.MoveToFront(el)
 	return item.what
-}
-
-// name makes the item known by an id.
-func (i *hiddenItem) name(id string) {
-	if id != "" && !slices.Contains(i.ids, id) {
-		i.ids = append(i.ids, id)
-	}
 }
 
 func (h *hidden) drop(el *list.Element) {

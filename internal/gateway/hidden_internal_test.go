@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,13 +30,49 @@ func TestHiddenIsBounded(t *testing.T) {
 	if h.find("a", "c10", now) == nil || h.find("a", "m10", now) == nil {
 		t.Error("one of the newest is gone")
 	}
-	h.keep("b", mixed("big", "big", hiddenBytes-100), now)
+	h.keep("b", mixed("big", "big", hiddenBytes-2000), now)
 	if h.size > hiddenBytes || h.find("b", "big", now) == nil || !h.knows("a") {
 		t.Errorf("%d bytes are kept, %d exchanges", h.size, h.order.Len())
 	}
 	h.keep("b", mixed("bigger", "bigger", hiddenBytes+1), now)
 	if h.find("b", "bigger", now) != nil {
 		t.Error("one beyond all bounds is kept")
+	}
+}
+
+// An upstream makes up ids and calls as it likes: they count, as what it says does.
+func TestHiddenCountsAllOfIt(t *testing.T) {
+	const large = 1 << 20
+	long := strings.Repeat("x", large)
+	for name, what := range map[string]dialect.Hidden{
+		"the id it is shown": {Shown: long, Steps: make([]dialect.Step, 1)},
+		"many steps":         {Steps: make([]dialect.Step, large/dialect.KeptCost)},
+		"the answer's id":    {Steps: []dialect.Step{{Said: dialect.Said{ID: long}}}},
+		"a container":        {Steps: []dialect.Step{{Said: dialect.Said{Container: long}}}},
+		"an id of its parts": {Steps: []dialect.Step{{Said: dialect.Said{Refs: []string{long}}}}},
+		"many of them":       {Steps: []dialect.Step{{Said: dialect.Said{Refs: make([]string, large/dialect.KeptCost)}}}},
+		"a call's id":        {Steps: []dialect.Step{{Said: dialect.Said{Others: []llm.ToolCall{{ID: long}}}}}},
+		"a call's name":      {Steps: []dialect.Step{{Said: dialect.Said{Mine: []llm.ToolCall{{Name: long}}}}}},
+		"its arguments":      {Steps: []dialect.Step{{Said: dialect.Said{Mine: []llm.ToolCall{{Arguments: []byte(long)}}}}}},
+		"many calls":         {Steps: []dialect.Step{{Said: dialect.Said{Others: make([]llm.ToolCall, large/dialect.KeptCost)}}}},
+		"many parts":         {Steps: []dialect.Step{{Results: []llm.ToolResult{{Parts: make([]llm.Part, large/dialect.KeptCost)}}}}},
+	} {
+		var h hidden
+		if h.keep("a", &what, time.Now()); h.size < large {
+			t.Errorf("%s: %d bytes", name, h.size)
+		}
+	}
+}
+
+func TestHiddenIsKnownOnceByEachID(t *testing.T) {
+	var h hidden
+	what := mixed("m", "c", 1)
+	what.Steps[0].Said.Others = append(what.Steps[0].Said.Others, llm.ToolCall{ID: "c"}, llm.ToolCall{ID: "m"}, llm.ToolCall{})
+	what.Steps[0].Said.Refs = []string{"c", "r", "r", ""}
+	h.keep("a", what, time.Now())
+	item, _ := h.order.Front().Value.(*hiddenItem)
+	if !slices.Equal(item.ids, []string{"m", "c", "r"}) {
+		t.Errorf("it is known by %q", item.ids)
 	}
 }
 
