@@ -99,13 +99,18 @@ func (d *decoder) modelPattern(p *string) setting {
 func (d *decoder) checkPrices(c *Config) {
 	var names []string
 	for _, p := range c.Providers {
-		names = append(names, p.Name)
+		if p.Name != "" {
+			names = append(names, p.Name)
+		}
 	}
 	seen := map[[2]string]string{}
 	for i, p := range c.Prices {
 		at := place("prices", i)
 		if d.written(at+".provider") && !d.reported(at+".provider") && !slices.Contains(names, p.Provider) {
 			text := "is no provider's name: the providers are " + strings.Join(names, ", ")
+			if len(names) == 0 {
+				text = "is no provider's name: there are none"
+			}
 			if near := nearest(p.Provider, names); near != "" {
 				text = strconv.Quote(p.Provider) + " " + text + "; did you mean " + strconv.Quote(near) + "?"
 			}

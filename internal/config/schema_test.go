@@ -106,6 +106,7 @@ var beyond = map[string][]string{
 	"price-amount": { // of numbers the schema knows no digits
 		"prices[1].input", "prices[1].cache_read", "prices[1].search", "prices[2].input", "prices[2].output", "prices[3].search",
 	},
+	"price-no-provider":       {"prices[0].provider"},
 	"price-twins":             {"prices[2]"},
 	"provider-name":           {"providers[8].name"}, // another one's
 	"record":                  {"record.queue"},      // a unit is no number
