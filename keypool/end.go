@@ -26,7 +26,7 @@ type ExhaustedError struct {
 	Outcome    Outcome
 	RetryAfter time.Duration // until the soonest permitted try; only when rate-limited
 	// Withheld says that the operator has taken every key out of use that could serve
-	// the call, and for no stated time.
+	// the call; when rate-limited, one of them for a stated time.
 	Withheld bool
 	// Pinned says that only the keys of one project, or organization, were asked for:
 	// what the call needs is there.
@@ -35,6 +35,8 @@ type ExhaustedError struct {
 
 func (e *ExhaustedError) Error() string {
 	switch {
+	case e.Withheld && e.Outcome == OutcomeRateLimited:
+		return fmt.Sprintf("all keys of %s are taken out of use by the operator, the next may be used in %s", e.Provider, e.RetryAfter)
 	case e.Withheld:
 		return fmt.Sprintf("all keys of %s are taken out of use by the operator", e.Provider)
 	case e.Outcome == OutcomeRateLimited:
@@ -303,11 +305,11 @@ func (w *walk) exhausted(at time.Time, returns bool) error {
 	e := &ExhaustedError{Provider: p.provider, Outcome: OutcomeAuthFailed, Pinned: w.home.bound != nil}
 	p.book.mu.Lock()
 	now := time.Now()
+	e.Withheld = w.withheld(now)
 	switch {
 	case returns:
 		e.Outcome, e.RetryAfter = OutcomeRateLimited, max(at.Sub(now), minCooldown)
-	case w.withheld(now):
-		e.Withheld = true
+	case e.Withheld:
 	case w.outOfCredit(now):
 		e.Outcome = OutcomeQuotaExhausted
 	}

@@ -65,7 +65,7 @@ func TestBenchEndsByItself(t *testing.T) {
 		start := time.Now()
 		mustBench(t, p, "k0", 10*time.Minute)
 		time.Sleep(time.Minute)
-		call(t, p, script{}, "", exhausted(OutcomeRateLimited, 9*time.Minute))
+		call(t, p, script{}, "", &ExhaustedError{Provider: "p", Outcome: OutcomeRateLimited, RetryAfter: 9 * time.Minute, Withheld: true})
 		want := expect{
 			keys: map[string]State{"k0": Temporary}, exhaustions: map[Outcome]int{OutcomeRateLimited: 1}, next: 540,
 		}
@@ -164,7 +164,7 @@ func TestPoolOfWithheldKeysSaysSo(t *testing.T) {
 		})
 		// One that comes back by itself is worth waiting for.
 		mustBench(t, p, "k0", 5*time.Second)
-		call(t, p, script{}, "", exhausted(OutcomeRateLimited, 5*time.Second))
+		call(t, p, script{}, "", &ExhaustedError{Provider: "p", Outcome: OutcomeRateLimited, RetryAfter: 5 * time.Second, Withheld: true})
 		// One that failed by itself is none of the operator's doing.
 		mustRevive(t, p, "k0")
 		call(t, p, script{"k0": {rejected()}}, "k0", exhausted(OutcomeAuthFailed, 0))

@@ -51,12 +51,14 @@ func TestOperatorTakesKeysOutOfUse(t *testing.T) {
 		t.Errorf("%d %s, served by %v", resp.StatusCode, body, served())
 	}
 	hand("k2/bench?for=90s")
+	const out = "All keys of the provider openai that could serve this request are taken out of use by the operator."
 	resp, body := ask()
-	if after := resp.Header.Get("Retry-After"); resp.StatusCode != http.StatusTooManyRequests || after != "90" || resp.Header.Get("X-Should-Retry") != "false" {
+	if after := resp.Header.Get("Retry-After"); resp.StatusCode != http.StatusTooManyRequests || after != "90" || resp.Header.Get("X-Should-Retry") != "false" ||
+		gjson.Get(body, "error.message").Str != out+" Retry after 90 s." {
 		t.Errorf("with one that comes back: %d, Retry-After %q, %s", resp.StatusCode, after, body)
 	}
 	hand("k2/bench")
-	const want = "All keys of the provider openai that could serve this request are taken out of use by the operator. Contact your administrator."
+	const want = out + " Contact your administrator."
 	resp, body = ask()
 	if got := gjson.Get(body, "error.message").Str; resp.StatusCode != http.StatusBadGateway || got != want ||
 		resp.Header.Get("X-Should-Retry") != "false" || resp.Header.Get("Retry-After") != "" {

@@ -61,6 +61,8 @@ type Error struct {
 	Code   Code
 	Public string
 	Err    error
+	// RetryAfter is how many seconds the caller should wait. Zero: nobody knows.
+	RetryAfter int
 	// RequestID is shown to the caller where the API has a place for it.
 	RequestID string
 }

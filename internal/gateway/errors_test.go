@@ -160,12 +160,12 @@ func TestExhaustion(t *testing.T) {
 		wait, body          string
 		want                int
 		retryAfter, retry   string
-		kind                string
+		kind, says          string
 	}{
-		{"limited", "/v1/chat/completions", chatRequest, 429, "1.2", rateLimited, 429, "2", "", "rate_limit_error"},
-		{"limited for long", "/v1/messages", messagesRequest, 429, "61", `{"type":"error","error":{"type":"rate_limit_error","message":"m"}}`, 429, "61", "false", "rate_limit_error"},
-		{"rejected", "/v1/chat/completions", chatBlocking, 401, "", `{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}`, 502, "", "false", "api_error"},
-		{"out of credit", "/v1/chat/completions", chatBlocking, 429, "", `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`, 502, "", "false", "api_error"},
+		{"limited", "/v1/chat/completions", chatRequest, 429, "1.2", rateLimited, 429, "2", "", "rate_limit_error", "rate_limited: All configured keys of the provider openai are rate-limited for this request. Retry after 2 s."},
+		{"limited for long", "/v1/messages", messagesRequest, 429, "61", `{"type":"error","error":{"type":"rate_limit_error","message":"m"}}`, 429, "61", "false", "rate_limit_error", "rate_limited: All configured keys of the provider anthropic are rate-limited for this request. Retry after 61 s."},
+		{"rejected", "/v1/chat/completions", chatBlocking, 401, "", `{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}`, 502, "", "false", "api_error", "auth_failed: All configured keys of the provider openai failed authentication. Contact your administrator."},
+		{"out of credit", "/v1/chat/completions", chatBlocking, 429, "", `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}`, 502, "", "false", "api_error", "quota_exhausted: All configured keys of the provider openai are out of credit or refused. Contact your administrator."},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -183,6 +183,7 @@ func TestExhaustion(t *testing.T) {
 				diff(t, "type", tt.kind, gjson.Get(got.Body, "error.type").Str)
 				diff(t, "keys", []string{"k0", "k1"}, r.asked())
 				e := r.ended()
+				diff(t, "record", tt.says, e.Err.Error())
 				if strings.HasSuffix(tt.path, "messages") {
 					diff(t, "request id", e.ID, gjson.Get(got.Body, "request_id").Str)
 				}

@@ -154,9 +154,9 @@ func (x *exchange) refuse(f *fault.Error) {
 	if anthropic(&x.match) {
 		h.Set("Request-Id", x.record.ID)
 	}
-	if after, ok := errors.AsType[*retryError](f.Err); ok {
-		h.Set("Retry-After", strconv.Itoa(after.seconds))
-		if after.seconds > longWait {
+	if f.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(f.RetryAfter))
+		if f.RetryAfter > longWait {
 			h.Set("X-Should-Retry", "false")
 		}
 	}
@@ -260,11 +260,6 @@ func (x *exchange) gone() bool {
 
 const longWait = 60 // seconds; some official SDKs ignore longer waits and hammer
 
-// retryError carries how long a caller should wait.
-type retryError struct{ seconds int }
-
-func (e *retryError) Error() string { return fmt.Sprintf("retry after %d s", e.seconds) }
-
 // faultOf translates what ended a call over the pool.
 func (x *exchange) faultOf(err error) *fault.Error {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
@@ -287,18 +282,25 @@ func (x *exchange) faultOf(err error) *fault.Error {
 	if e.Pinned {
 		keys = "All keys of the provider " + e.Provider + " that can reach what this request refers to (an earlier answer, a file or the like)"
 	}
+	withheld := "All keys of the provider " + e.Provider + " that could serve this request are taken out of use by the operator."
+	const contact = "Contact your administrator."
+	// The pool says the same in its words: it is no cause that would be worth telling.
 	switch {
-	case e.Withheld:
-		return fault.Wrap(fault.AuthFailed, err,
-			fmt.Sprintf("All keys of the provider %s that could serve this request are taken out of use by the operator. Contact your administrator.", e.Provider))
 	case e.Outcome == keypool.OutcomeRateLimited:
 		s := max(1, int((e.RetryAfter+time.Second-1)/time.Second))
-		return fault.Wrap(fault.RateLimited, &retryError{s},
-			fmt.Sprintf("%s are rate-limited for this request. Retry after %d s.", keys, s))
+		why := keys + " are rate-limited for this request."
+		if e.Withheld {
+			why = withheld
+		}
+		f := fault.New(fault.RateLimited, "%s Retry after %d s.", why, s)
+		f.RetryAfter = s
+		return f
 	case e.Outcome == keypool.OutcomeQuotaExhausted:
-		return fault.Wrap(fault.QuotaExhausted, err, keys+" are out of credit or refused. Contact your administrator.")
+		return fault.New(fault.QuotaExhausted, "%s are out of credit or refused. %s", keys, contact)
+	case e.Withheld:
+		return fault.New(fault.AuthFailed, "%s %s", withheld, contact)
 	}
-	return fault.Wrap(fault.AuthFailed, err, keys+" failed authentication. Contact your administrator.")
+	return fault.New(fault.AuthFailed, "%s failed authentication. %s", keys, contact)
 }
 
 // shorten bounds what is echoed of a client's own words.

@@ -204,14 +204,14 @@ var gatewayMutants = []mutant{
 	},
 	{
 		"an exhausted pool does not say when to come back", "internal/gateway/exchange.go",
-		`h.Set("Retry-After", strconv.Itoa(after.seconds))`,
-		`_ = strconv.Itoa(after.seconds)`,
+		`h.Set("Retry-After", strconv.Itoa(f.RetryAfter))`,
+		`_ = strconv.Itoa(f.RetryAfter)`,
 		"internal/app TestMatrix/cell/messages_streaming/429_usual/all_bad",
 	},
 	{
 		"clients hammer a pool that is out for long", "internal/gateway/exchange.go",
-		"if after.seconds > longWait {",
-		"if after.seconds > 1000*longWait {",
+		"if f.RetryAfter > longWait {",
+		"if f.RetryAfter > 1000*longWait {",
 		"internal/app TestMatrix/cell/chat_blocking/429_stated_date/all_bad",
 	},
 	{
