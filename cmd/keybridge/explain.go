@@ -75,6 +75,7 @@ type (
 		Stream                          bool
 		Key, Hint                       string
 		AttemptCount                    int `json:"attempt_count"`
+		TurnCount                       int `json:"turn_count"`
 		LoopTurns                       int `json:"loop_turns"`
 		Usage                           shownTokens
 		Reported                        bool `json:"usage_reported"`
@@ -149,7 +150,7 @@ func listRequests(b *bytes.Buffer, body []byte, more func(next string) string) e
 		r := &answer.Interceptions[i]
 		t.row(r.Started.UTC().Format(time.DateTime), r.ID, orElse(clip(printable(r.Caller)), "-"), orElse(clip(printable(r.Client)), "-"),
 			orElse(clip(printable(r.Model)), "-"), orElse(clip(printable(r.Key)), "-"), r.ending(),
-			r.tries(), r.took(), grouped(r.Usage.Input+r.Usage.CacheRead+r.Usage.CacheWrite), grouped(r.Usage.Output), dollars(r.Picos))
+			r.tries(), r.took(), r.tokens(r.Usage.Input+r.Usage.CacheRead+r.Usage.CacheWrite), r.tokens(r.Usage.Output), dollars(r.Picos))
 	}
 	t.write(b)
 	b.WriteString(more(answer.Next))
@@ -177,6 +178,14 @@ func (r *shownRequest) ending() string {
 		s += " " + printable(r.Class)
 	}
 	return s
+}
+
+// tokens are how many, as far as that is known.
+func (r *shownRequest) tokens(n int64) string {
+	if n == 0 && (r.unended() || !r.Reported && r.TurnCount > 0) {
+		return "-"
+	}
+	return grouped(n)
 }
 
 func (r *shownRequest) took() string {

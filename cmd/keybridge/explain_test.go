@@ -183,16 +183,20 @@ func TestSentences(t *testing.T) {
 	}
 }
 
-// Of a lost request it is not known how long it took.
-func TestListLost(t *testing.T) {
+// What is not known is no number.
+func TestListUnknown(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	const answer = `{"interceptions":[{"id":"req_kb1","status":"lost","started":"2026-11-23T03:12:45Z","ended":"2026-11-23T03:12:45.289Z"}]}`
+	const answer = `{"interceptions":[{"id":"req_kb1","status":"lost","started":"2026-11-23T03:12:45Z","ended":"2026-11-23T03:12:45.289Z"},
+		{"id":"req_kb2","status":"completed","started":"2026-11-23T03:12:45Z","ended":"2026-11-23T03:12:46Z","attempt_count":1,"turn_count":1},
+		{"id":"req_kb3","status":"failed","started":"2026-11-23T03:12:45Z","ended":"2026-11-23T03:12:46Z"}]}`
 	if err := listRequests(&b, []byte(answer), func(string) string { return "" }); err != nil {
 		t.Fatal(err)
 	}
-	const want = `STARTED (UTC)        ID       CALLER  CLIENT  MODEL  KEY  ENDED  TRIES  TOOK  INPUT  OUTPUT  COST USD
-2026-11-23 03:12:45  req_kb1  -       -       -      -    lost       -     -      0       0    0.0000
+	const want = `STARTED (UTC)        ID       CALLER  CLIENT  MODEL  KEY  ENDED      TRIES  TOOK  INPUT  OUTPUT  COST USD
+2026-11-23 03:12:45  req_kb1  -       -       -      -    lost           -     -      -       -    0.0000
+2026-11-23 03:12:45  req_kb2  -       -       -      -    completed      1    1s      -       -    0.0000
+2026-11-23 03:12:45  req_kb3  -       -       -      -    failed         0    1s      0       0    0.0000
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

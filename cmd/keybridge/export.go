@@ -43,7 +43,7 @@ func (p program) export(ctx context.Context, c *exportCommand) error {
 	if err = file.finish(err); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(p.stdout, "%s requests are in %s\n", grouped(requests), *c.Output)
+	_, err = fmt.Fprintf(p.stdout, "exported %s to %s\n", counted(requests, "request"), *c.Output)
 	return err
 }
 

@@ -76,7 +76,7 @@ func TestExportToFile(t *testing.T) {
 				t.Errorf("the link is none any more: %v, %v", info, err)
 			}
 			if tt.whole {
-				if code != exitOK || string(got) != "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n" || stdout.String() != "3 requests are in "+name+"\n" {
+				if code != exitOK || string(got) != "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n" || stdout.String() != "exported 3 requests to "+name+"\n" {
 					t.Errorf("code %d, file %q, says %q %q", code, got, &stdout, &stderr)
 				}
 				return

@@ -255,7 +255,7 @@ func printPools(w io.Writer, body []byte, now time.Time) error {
 	_ = table.Flush()
 	for _, p := range all.Pools {
 		if p.Waiting > 0 {
-			fmt.Fprintf(&b, "%s: %d requests wait for a key\n", p.Provider, p.Waiting)
+			fmt.Fprintf(&b, "%s: waiting for a key: %s\n", p.Provider, counted(int64(p.Waiting), "request"))
 		}
 	}
 	_, err := b.WriteTo(w)

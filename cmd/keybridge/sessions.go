@@ -109,7 +109,11 @@ func showSession(b *bytes.Buffer, body []byte) error {
 	fact(b, "Client", printable(s.Client))
 	fact(b, "Began", s.Started.UTC().Format(time.DateTime+" UTC"))
 	fact(b, "Last", s.Last.UTC().Format(time.DateTime+" UTC"))
-	fact(b, "Cost", "$"+s.USD)
+	cost := "$" + s.USD
+	if s.Unreported > 0 {
+		cost += "; of " + counted(s.Unreported, "request") + " not all usage was reported"
+	}
+	fact(b, "Cost", cost)
 	b.WriteString("\n")
 	t := table{}
 	t.text("THREAD", "BEGAN (UTC)", "LAST REQUEST (UTC)")
@@ -155,7 +159,7 @@ func (p program) forget(ctx context.Context, c *forgetCommand) error {
 	if err = json.Unmarshal(body, &gone); err != nil {
 		return errNotUnderstood(err)
 	}
-	_, err = fmt.Fprintf(p.stdout, "nothing is recorded of %s any more: %s requests and %s sessions are deleted\n",
-		c.Caller, grouped(gone.Interceptions), grouped(gone.Sessions))
+	_, err = fmt.Fprintf(p.stdout, "nothing is recorded of %s any more: %s and %s are deleted\n",
+		c.Caller, counted(gone.Interceptions, "request"), counted(gone.Sessions, "session"))
 	return err
 }

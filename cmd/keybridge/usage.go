@@ -164,8 +164,9 @@ type (
 		shownSum
 	}
 	shownSum struct {
-		Requests int64
-		Usage    shownTokens
+		Requests   int64
+		Unreported int64
+		Usage      shownTokens
 		shownCost
 	}
 	shownTokens struct {
@@ -198,25 +199,17 @@ func (u *shownUsage) print(b *bytes.Buffer) {
 		t.text("") // for the word in front of the total
 	}
 	t.numbers("REQUESTS", "INPUT", "CACHE READ", "CACHE WRITE", "OUTPUT", "REASONING")
-	searched, unpriced := u.Total.Searches > 0, u.Total.Unpriced > 0
-	if searched {
+	if u.Total.Searches > 0 {
 		t.numbers("SEARCHES")
 	}
 	t.numbers("COST USD")
-	if unpriced {
+	if u.Total.Unpriced > 0 {
 		t.numbers("UNPRICED")
 	}
-	numbers := func(r *shownUsed) []string {
-		cells := append([]string{grouped(r.Requests)}, r.Usage.cells()...)
-		if searched {
-			cells = append(cells, grouped(r.Searches))
-		}
-		cells = append(cells, dollars(r.Picos))
-		if unpriced {
-			cells = append(cells, grouped(r.Unpriced))
-		}
-		return cells
+	if u.Total.Unreported > 0 {
+		t.numbers("UNREPORTED")
 	}
+	numbers := u.Total.numbers(&u.Total)
 	for i := range u.Rows {
 		r := &u.Rows[i]
 		var row []string
@@ -229,16 +222,36 @@ func (u *shownUsage) print(b *bytes.Buffer) {
 		if len(row) == 0 {
 			continue // the total is all there is
 		}
-		t.row(append(row, numbers(r)...)...)
+		t.row(append(row, r.numbers(&u.Total)...)...)
 	}
-	names := make([]string, len(t.columns)-len(numbers(&u.Total)))
+	names := make([]string, len(t.columns)-len(numbers))
 	names[0] = "TOTAL"
-	t.row(append(names, numbers(&u.Total)...)...)
+	t.row(append(names, numbers...)...)
 	t.write(b)
 	fmt.Fprintf(b, "\n%s\n", span(u.From, u.To))
-	if unpriced {
+	if u.Total.Unpriced > 0 {
 		b.WriteString("UNPRICED are tokens that no price is known for: they are not in the cost, see prices in the configuration\n")
 	}
+	if u.Total.Unreported > 0 {
+		b.WriteString("UNREPORTED are requests some of whose tokens no provider has reported: those are not counted. With meter: true chat streams report theirs\n")
+	}
+}
+
+// numbers are the cells in the order of the columns, of which there are some only if the
+// total has such.
+func (r *shownUsed) numbers(total *shownUsed) []string {
+	cells := append([]string{grouped(r.Requests)}, r.Usage.cells()...)
+	if total.Searches > 0 {
+		cells = append(cells, grouped(r.Searches))
+	}
+	cells = append(cells, dollars(r.Picos))
+	if total.Unpriced > 0 {
+		cells = append(cells, grouped(r.Unpriced))
+	}
+	if total.Unreported > 0 {
+		cells = append(cells, grouped(r.Unreported))
+	}
+	return cells
 }
 
 // cells are the tokens in the order of the columns.
@@ -274,6 +287,14 @@ func grouped(n int64) string {
 	parts = append(parts, digits)
 	slices.Reverse(parts)
 	return sign + strings.Join(parts, ",")
+}
+
+// counted is a number of things.
+func counted(n int64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return grouped(n) + " " + thing
 }
 
 // dollars writes picodollars to a hundredth of a cent; what is less is said to be so, and

@@ -29,6 +29,11 @@ func TestNumbersForPeople(t *testing.T) {
 			t.Errorf("%d: %s, want %s", picos, got, want)
 		}
 	}
+	for n, want := range map[int64]string{0: "0 requests", 1: "1 request", 1000: "1,000 requests"} {
+		if got := counted(n, "request"); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
 	for d, want := range map[time.Duration]string{
 		0: "0s", 1500 * time.Nanosecond: "2µs", 1234 * time.Microsecond: "1ms", 999 * time.Millisecond: "999ms", 12345 * time.Millisecond: "12.35s",
 		61 * time.Second: "1m1s", 26 * time.Hour: "1d2h",
@@ -64,6 +69,17 @@ TOTAL                                           13  1,005           0           
 
 from 2026-11-23 07:00 UTC until now
 UNPRICED are tokens that no price is known for: they are not in the cost, see prices in the configuration
+`,
+		},
+		{
+			"unreported", `{"by":["caller"],"per":"all","rows":[{"by":{"caller":"ann"},"requests":3,"unreported":2},{"by":{"caller":"bob"},"requests":1}],"total":{"requests":4,"unreported":2}}`,
+			`CALLER  REQUESTS  INPUT  CACHE READ  CACHE WRITE  OUTPUT  REASONING  COST USD  UNREPORTED
+ann            3      0           0            0       0          0    0.0000           2
+bob            1      0           0            0       0          0    0.0000           0
+TOTAL          4      0           0            0       0          0    0.0000           2
+
+at any time
+UNREPORTED are requests some of whose tokens no provider has reported: those are not counted. With meter: true chat streams report theirs
 `,
 		},
 	}
