@@ -164,6 +164,7 @@ func (s *splicer) hide(f fields, done bool) bool {
 	}
 	if id := dialect.Text(dialect.Member(f.item, "id")); id != "" {
 		t.ids[id] = hide
+		t.kept += len(id)
 	}
 	return hide
 }
