@@ -3,6 +3,7 @@ package chat_test
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"keybridge/internal/dialect"
@@ -10,6 +11,8 @@ import (
 	"keybridge/internal/dialect/dialecttest"
 	"keybridge/internal/llm"
 	"keybridge/internal/wire"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func turn(stop string, complete bool) llm.Turn {
@@ -136,6 +139,41 @@ func TestChunksAfterTheFirstContent(t *testing.T) {
 				t.Errorf("turn %+v, want %+v", got, want)
 			}
 		})
+	}
+}
+
+// What chunks like those before would not be looked at for.
+func TestToldLate(t *testing.T) {
+	t.Parallel()
+	const text = `{"id":"","model":"","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}`
+	tests := map[string]struct {
+		chunks []string
+		want   llm.Turn
+	}{
+		"whose answer it is": {
+			[]string{strings.Replace(strings.Replace(text, `"id":""`, `"id":"1"`, 1), `"model":""`, `"model":"m"`, 1)},
+			llm.Turn{ID: "1", Model: "m"},
+		},
+		"the tier":      {[]string{strings.Replace(text, `{`, `{"service_tier":"flex",`, 1)}, llm.Turn{Tier: "flex"}},
+		"an end":        {[]string{strings.Replace(text, `finish_reason":null`, `finish\u005freason":"stop"`, 1)}, llm.Turn{Stop: "stop", Complete: true}},
+		"no end":        {[]string{strings.Replace(text, `"a"`, `"finish\u005freason"`, 1)}, llm.Turn{}},
+		"a call":        {[]string{strings.Replace(text, `"content":"a"`, `"tool\u005fcalls":[{"index":0,"function":{"name":"a"}}]`, 1)}, llm.Turn{Calls: []llm.ToolCall{{Name: "a"}}}},
+		"another index": {[]string{`{"choices":[{"delta":{},"finish_reason":"stop"}]}`, strings.Replace(text, `"index":0`, `"index":0.7e1`, 1)}, llm.Turn{Stop: "stop"}},
+		"an empty usage": {
+			[]string{`{"choices":[],"usage":{"prompt_tokens":3}}`, `{"choices":[{"usage":{}}],"usage":{}}`},
+			llm.Turn{Usage: llm.Usage{Input: 3}, Reported: true},
+		},
+		"only an empty usage":     {[]string{`{"choices":[],"usage":{}}`}, llm.Turn{}},
+		"an empty one beside one": {[]string{`{"choices":[{"usage":{"prompt_tokens":3}}],"usage":{}}`}, llm.Turn{Usage: llm.Usage{Input: 3}, Reported: true}},
+	}
+	for name, tt := range tests {
+		o := chat.New().Observe()
+		for _, chunk := range append([]string{text, text, text}, tt.chunks...) {
+			o.Event(event(chunk))
+		}
+		if diff := cmp.Diff(tt.want, o.Turn()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func (o *observer) body(data []byte) dialect.Kind {
 func (o *observer) chunk(data []byte) dialect.Kind {
 	o.heard.brief = 0
 	content, err := o.completion(data)
-	if err == nil && !o.failed {
+	if err == nil && !o.failed && !o.news(data) {
 		o.heard.expect(data)
 	}
 	switch {
@@ -120,10 +120,11 @@ func (o *observer) completion(data []byte) (content bool, err error) {
 	return o.choose(choices, used), nil
 }
 
-// used takes in a usage, if it is one.
+// used takes in a usage, if it is one: an empty one says nothing, and does not take away
+// what was said before.
 func (o *observer) used(value []byte) bool {
 	u, ok := dialect.OpenAIUsage(value, "prompt_tokens", "completion_tokens")
-	if ok {
+	if ok = ok && dialect.Says(value); ok {
 		o.turn.Usage, o.turn.Reported = u, true
 	}
 	return ok
@@ -236,16 +237,37 @@ func (o *observer) choice(index int64) (finished, known bool) {
 // error, no usage, no end, no call, no other choice. It errs towards false. Inside a
 // string of the model's the quotes of these names would be escaped.
 func (o *observer) plain(data []byte) bool {
-	if !o.first || o.heard.tells(data) || !only(data, `"index"`, "0") || !bland(data) {
+	if !o.first || o.heard.tells(data) || !only(data, `"index"`, "0,", "0}") || !bland(data) || o.news(data) {
 		return false
 	}
 	o.usual.Take(data)
 	return true
 }
 
+// news reports whether a chunk may tell whose answer it is, as long as that is not known.
+func (o *observer) news(data []byte) bool {
+	return o.turn.ID == "" && bytes.Contains(data, []byte(`"id"`)) ||
+		o.turn.Model == "" && bytes.Contains(data, []byte(`"model"`)) ||
+		o.turn.Tier == "" && bytes.Contains(data, []byte(`"service_tier"`))
+}
+
 // bland reports whether a chunk has no error, no usage and no end in it.
 func bland(data []byte) bool {
-	return only(data, `"finish_reason"`, "n") && only(data, `"usage"`, "n") && only(data, `"error"`, "n")
+	return only(data, `"finish_reason"`, "n") && only(data, `"usage"`, "n") && only(data, `"error"`, "n") && !spelled(data)
+}
+
+// spelled reports whether letters are written as escapes, with which a name would not be
+// found.
+func spelled(data []byte) bool {
+	for {
+		i := bytes.Index(data, []byte(`\u00`))
+		if i < 0 {
+			return false
+		}
+		if data = data[i+len(`\u00`):]; len(data) > 0 && '5' <= data[0] && data[0] <= '7' {
+			return true
+		}
+	}
 }
 
 // only reports whether each value of the named member begins in one of these ways.

@@ -20,7 +20,7 @@ func plainly(body []byte) (t llm.Turn) {
 	})
 	t.Tier = dialecttest.Word(top[`"service_tier"`])
 	t.ID, t.Model = top[`"id"`].Str, top[`"model"`].Str
-	beside := top[`"usage"`].IsObject()
+	beside := says(top[`"usage"`])
 	if u := top[`"usage"`]; beside {
 		t.Usage, t.Reported = dialecttest.OpenAIUsage(u, "prompt_tokens", "completion_tokens"), true
 	}
@@ -32,7 +32,7 @@ func plainly(body []byte) (t llm.Turn) {
 		if !choice.IsObject() {
 			continue
 		}
-		if u := choice.Get("usage"); u.IsObject() && !beside {
+		if u := choice.Get("usage"); says(u) && !beside {
 			t.Usage, t.Reported = dialecttest.OpenAIUsage(u, "prompt_tokens", "completion_tokens"), true
 		}
 		index := dialecttest.Count(choice.Get("index"))
@@ -42,5 +42,8 @@ func plainly(body []byte) (t llm.Turn) {
 	}
 	return t
 }
+
+// says reports whether a usage is one.
+func says(usage gjson.Result) bool { return usage.IsObject() && len(usage.Map()) > 0 }
 
 func FuzzBodies(f *testing.F) { dialecttest.FuzzBodies(f, chat.New(), plainly) }

@@ -1,10 +1,6 @@
 package chat_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,10 +9,6 @@ import (
 	"keybridge/internal/dialect/chat"
 	"keybridge/internal/dialect/dialecttest"
 	"keybridge/internal/llm"
-	"keybridge/internal/wire"
-
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func observing(k dialect.Keep) dialect.Dialect { return chat.Dialect{Keep: k} }
@@ -72,73 +64,6 @@ func TestRecords(t *testing.T) {
 		"two choices":               {File: "choices.sse", Turn: choices},
 		"usage in the choice":       {File: "moonshot.sse", Turn: kimi},
 		"an error in the mid of it": {File: "error-late.sse", Turn: failed},
-	})
-}
-
-// Chunks that are like others are not read but compared: what is told of them must be
-// what reading each of them tells. A chunk with a space more is like none before it.
-func FuzzAlike(f *testing.F) {
-	all, err := filepath.Glob("testdata/*/*.sse")
-	if err != nil || len(all) == 0 {
-		f.Fatalf("no fixtures: %v", err)
-	}
-	for _, file := range all {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(body)
-	}
-	chunk := func(delta, rest string) string {
-		return `data: {"choices":[{"index":0,"delta":` + delta + `,"finish_reason":null` + rest + "\n\n"
-	}
-	call := func(id, arguments, rest string) string {
-		return chunk(`{"tool_calls":[{"index":0,"id":"`+id+`","function":{"arguments":"`+arguments+`"}}]}`, rest)
-	}
-	const open = `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"a","arguments":""}}]}}]}` + "\n\n"
-	piece := func(fragment string) string { return chunk(`{"tool_calls":[`+fragment+`]}`, `}]}`) }
-	more := func(arguments string) string {
-		return piece(`{"index":0,"function":{"arguments":"` + arguments + `"}}`)
-	}
-	for _, stream := range []string{
-		open + chunk(`{"reasoning_content":"a","reasoning":""}`, `}]}`) + chunk(`{"reasoning_content":"","reasoning":"b"}`, `}]}`),
-		open + chunk(`{"reasoning_content":"a","tool_calls":[{"index":0,"function":{"arguments":"x"}}]}`, `}]}`) +
-			chunk(`{"reasoning_content":"b","tool_calls":[{"index":0,"function":{"arguments":"y"}}]}`, `}]}`),
-		open + call("", "{", `}]}`) + call("call_9", "}", `}]}`),
-		open + more("{") + piece(`{"index":0,"id":"call_9"}`) + more("}"),
-		open + more("{") + piece(`{"index":1,"id":"call_9","function":{"name":"b","arguments":"["}}`) + more("}"),
-		open + more("{}") + piece(`{"index":0,"id":"call_9","function":{"name":"b","arguments":""}},{"index":0,"function":{"arguments":"["}}`) + more("]"),
-		open + chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}`, `}],"error":""}`) +
-			chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}`, `}],"error":"busy"}`),
-		open + strings.ReplaceAll(chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}`, `}]}`), "null", `"length"`) +
-			strings.ReplaceAll(chunk(`{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}`, `}]}`), "null", `"stop"`),
-	} {
-		f.Add([]byte(stream))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		compared, read := observing(dialect.Keep{Arguments: true, Reasoning: true, Limit: 99}).Observe(), observing(dialect.Keep{Arguments: true, Reasoning: true, Limit: 99}).Observe()
-		r := wire.NewReader(wire.SSE, bytes.NewReader(body))
-		for n := 1; ; n++ {
-			e, err := r.Next()
-			if err != nil {
-				break
-			}
-			if len(e.Data) == 0 || e.Chunk {
-				continue
-			}
-			if e.Data[0] == '{' && !json.Valid(e.Data) {
-				t.Skip("no chunk")
-			}
-			compared.Event(e)
-			data := append([]byte(strings.Repeat(" ", n%50)), e.Data...)
-			if e.Data[0] != '{' {
-				data = e.Data
-			}
-			read.Event(wire.Event{Raw: append([]byte("data: "), data...), Name: e.Name, Data: data})
-		}
-		if diff := cmp.Diff(read.Turn(), compared.Turn(), cmpopts.IgnoreFields(llm.Turn{}, "ID", "Model", "Tier")); diff != "" {
-			t.Errorf("%s (-read +compared):\n%s", body, diff)
-		}
 	})
 }
 
