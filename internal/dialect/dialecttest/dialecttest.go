@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -53,6 +54,9 @@ type Body struct {
 var letters = map[dialect.Kind]byte{ //nolint:gochecknoglobals // a constant table
 	dialect.Preamble: 'P', dialect.Content: 'C', dialect.Failure: 'F', dialect.End: 'E',
 }
+
+// namedAfterType finds the names of events whose data tells the same.
+var namedAfterType = regexp.MustCompile(`(?m)^event: \w+[._].*`) //nolint:gochecknoglobals // a constant
 
 const public = `a <b> & "c"` + "\nd"
 
@@ -138,6 +142,7 @@ func (s Suite) kinds(t *testing.T, st Stream, body []byte) {
 		"with CRLF":            bytes.NewReader(bytes.ReplaceAll(body, []byte("\n"), []byte("\r\n"))),
 		"with CR":              bytes.NewReader(bytes.ReplaceAll(body, []byte("\n"), []byte("\r"))),
 		"without blank at EOF": bytes.NewReader(bytes.TrimRight(body, "\n")),
+		"by the default name":  bytes.NewReader(namedAfterType.ReplaceAll(body, []byte("event: message"))),
 	}
 	for name, r := range variants {
 		got, o := watch(t, s.Dialect, wire.SSE, r)
