@@ -56,7 +56,7 @@ var letters = map[dialect.Kind]byte{ //nolint:gochecknoglobals // a constant tab
 }
 
 // namedAfterType finds the names of events whose data tells the same.
-var namedAfterType = regexp.MustCompile(`(?m)^event: \w+[._].*`) //nolint:gochecknoglobals // a constant
+var namedAfterType = regexp.MustCompile(`(?m)^event: \w+[._].*`)
 
 const public = `a <b> & "c"` + "\nd"
 
