@@ -39,13 +39,13 @@ func runMain(gateway func(context.Context, app.Options) error) int {
 		signal.Stop(signals) // before the cancel: a second signal finds the default again and kills at once
 		cancel()
 	}()
-	p := program{called: os.Args[0], serve: gateway, env: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr}
+	p := program{called: quoted(os.Args[0]), serve: gateway, env: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr}
 	return p.run(ctx, os.Args[1:])
 }
 
 // program is the command with all it touches of its process.
 type program struct {
-	called         string // how the command was called: what it tells to paste begins so
+	called         string // how the command was called, for what it tells to paste
 	serve          func(context.Context, app.Options) error
 	env            config.Env
 	stdout, stderr io.Writer
@@ -93,7 +93,7 @@ func (p program) run(ctx context.Context, args []string) int {
 		return p.fail(err)
 	}
 	parsed, err := parser.Parse(args)
-	o := app.Options{Env: p.env, Stdout: p.stdout, Stderr: p.stderr, Version: build().version}
+	o := app.Options{Env: p.env, Stdout: p.stdout, Stderr: p.stderr, Version: build().version, Command: p.called}
 	if err == nil {
 		err = c.options(&o)
 	}

@@ -91,7 +91,7 @@ func TestServe(t *testing.T) {
 					}
 					return tt.err
 				},
-				env:    func(name string) (string, bool) { return "value of " + name, true },
+				called: "bin/keybridge", env: func(name string) (string, bool) { return "value of " + name, true },
 				stdout: &stdout, stderr: &stderr,
 			}
 			if code := p.run(ctx, tt.args); code != tt.code {
@@ -103,7 +103,7 @@ func TestServe(t *testing.T) {
 			switch v, ok := got.Env("X"); {
 			case strings.TrimSpace(got.ListenAddress+" "+got.AdminAddress) != tt.addresses:
 				t.Errorf("addresses %q and %q, want %q", got.ListenAddress, got.AdminAddress, tt.addresses)
-			case got.ConfigPath != tt.config, got.Stdout != &stdout, got.Stderr != &stderr, got.Version == "":
+			case got.ConfigPath != tt.config, got.Stdout != &stdout, got.Stderr != &stderr, got.Version == "", got.Command != "bin/keybridge":
 				t.Errorf("options %+v", got)
 			case v != "value of X" || !ok:
 				t.Error("the environment is not handed on")

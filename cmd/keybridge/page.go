@@ -35,7 +35,7 @@ func (p program) goingOn(command string, g *gatewayFlags, q url.Values) func(nex
 				flags.Set(name, value)
 			}
 		}
-		words := []string{quoted(orElse(p.called, "keybridge")), command}
+		words := []string{p.called, command}
 		for _, name := range slices.Sorted(maps.Keys(flags)) {
 			words = append(words, "--"+name+"="+quoted(flags.Get(name)))
 		}

@@ -64,7 +64,7 @@ func (p program) simulate(ctx context.Context, s *simulation) error {
 		_ = srv.Close() // whoever is still there is a test
 	})
 	defer stop()
-	if _, err := fmt.Fprint(p.stdout, greeting("http://"+ln.Addr().String(), o)); err != nil {
+	if _, err := fmt.Fprint(p.stdout, p.greeting("http://"+ln.Addr().String(), o)); err != nil {
 		_ = srv.Close()
 		return errors.Join(err, ln.Close())
 	}
@@ -116,7 +116,7 @@ func (s *simulation) options() (o simulator.Options, err error) {
 }
 
 // greeting tells what to paste next.
-func greeting(base string, o simulator.Options) string {
+func (p program) greeting(base string, o simulator.Options) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "The simulator answers on %s\n\n  OpenAI     %s/openai/v1\n  Anthropic  %s/anthropic\n\nIts keys:\n", base, base, base)
 	for _, k := range o.Keys {
@@ -125,7 +125,7 @@ func greeting(base string, o simulator.Options) string {
 	fmt.Fprintf(&b, "\nIts faults (%d armed), and what was asked:\n", len(o.Faults))
 	fmt.Fprintf(&b, "  curl -s %s/simulator/faults -d '{\"key\":%q,\"fault\":\"rate_limit\",\"wait\":\"30s\",\"times\":2}'\n", base, o.Keys[0].Name)
 	fmt.Fprintf(&b, "  curl -s -X DELETE %s/simulator/faults\n  curl -s '%s/simulator/log?last=5'\n", base, base)
-	b.WriteString("\nkeybridge simulate --list names the faults.\n")
+	fmt.Fprintf(&b, "\n%s simulate --list names the faults.\n", p.called)
 	return b.String()
 }
 

@@ -40,6 +40,8 @@ type Options struct {
 	Stdout                      io.Writer
 	Stderr                      io.Writer
 	Version                     string
+	// Command is how this was called, for what the greeting says to paste. Empty: keybridge.
+	Command string
 	// Drain bounds how long running requests may go on after a stop. Zero: 25 s.
 	Drain time.Duration
 	// Listen and Dial replace the network of the listeners and of the upstreams.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 // greet tells a newcomer what to paste next.
 func (a *App) greet(c *config.Config) {
+	command := cmp.Or(a.o.Command, "keybridge")
 	base, admin := "http://"+a.Address("listen"), "http://"+a.Address("admin")
 	var b strings.Builder
 	fmt.Fprintf(&b, "Keybridge %s serves on %s\n", a.o.Version, base)
@@ -41,10 +43,10 @@ func (a *App) greet(c *config.Config) {
 		fmt.Fprintf(&b, "  Claude Code   export ANTHROPIC_BASE_URL=%s ANTHROPIC_AUTH_TOKEN=%s\n", base, token)
 	}
 	fmt.Fprintf(&b, "\nMetrics  %s/metrics   health  %s/healthz   readiness  %s/readyz\n", admin, admin, admin)
-	fmt.Fprintf(&b, "Keys     keybridge pool --admin %s   or  %s/pools\n", a.Address("admin"), admin)
+	fmt.Fprintf(&b, "Keys     %s pool --admin %s   or  %s/pools\n", command, a.Address("admin"), admin)
 	fmt.Fprintf(&b, "Record   %s\n", a.recorded(c.Record))
 	if a.archive != nil {
-		fmt.Fprintf(&b, "         keybridge usage --admin %s   shows it\n", a.Address("admin"))
+		fmt.Fprintf(&b, "         %s usage --admin %s   shows it\n", command, a.Address("admin"))
 	}
 	if !c.AdminToken.IsZero() {
 		b.WriteString("         all but health and readiness asks for the admin_token\n")

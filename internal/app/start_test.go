@@ -53,7 +53,7 @@ func start(t testing.TB, path string, env map[string]string) *running {
 // simulated starts the gateway as without any key, on ports of the system's choice.
 func simulated(t *testing.T) *running {
 	t.Helper()
-	return run(t, app.Options{Listen: anyPort, Env: noEnv})
+	return run(t, app.Options{Listen: anyPort, Env: noEnv, Command: "bin/keybridge"})
 }
 
 func anyPort(network, _ string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") }
@@ -130,6 +130,8 @@ func TestFirstMinute(t *testing.T) {
 		"ANTHROPIC_BASE_URL=http://" + r.Address("listen") + " ",
 		"codex -c openai_base_url=http://" + r.Address("listen") + "/v1",
 		"http://" + r.Address("admin") + "/metrics",
+		"Keys     bin/keybridge pool --admin " + r.Address("admin") + " ",
+		"\n         bin/keybridge usage --admin " + r.Address("admin") + " ",
 	} {
 		if !strings.Contains(r.out.String(), line) {
 			t.Errorf("the greeting lacks %q:\n%s", line, r.out)
