@@ -44,25 +44,28 @@ func TestBlockWithoutContent(t *testing.T) {
 	}
 }
 
-// What is held back is shown with the usage of its time, which counts.
+// What is held back is shown with the usage of its time and of the turns before, which counts.
 func TestHeldUsageIsCounted(t *testing.T) {
 	t.Parallel()
-	s := messages.New().Splice(mine)
-	give := func(data string) []wire.Event {
-		return s.Event(wire.Event{Raw: []byte("data: " + data + "\n\n"), Data: []byte(data)})
-	}
-	give(`{"type":"message_start","message":{"id":"msg_1","usage":{"x":"` + strings.Repeat("x", 60<<10) + `"}}}`)
-	give(starts(0, own("o1")))
-	give(stops(0))
-	for i := range 1000 {
-		if len(give(`{"type":"message_delta","delta":{},"usage":{"output_tokens":1}}`)) > 0 {
-			if i < 400 {
-				t.Errorf("%d are held", i)
-			}
-			return
+	for _, before := range []bool{false, true} {
+		s := messages.New().Splice(mine)
+		give := func(data string) []wire.Event {
+			return s.Event(wire.Event{Raw: []byte("data: " + data + "\n\n"), Data: []byte(data)})
+		}
+		give(`{"type":"message_start","message":{"id":"msg_1","usage":{"x":"` + strings.Repeat("x", 60<<10) + `"}}}`)
+		give(starts(0, own("o1")))
+		give(stops(0))
+		if before {
+			s.End(false)
+		}
+		held := 0
+		for held < 1000 && len(give(`{"type":"message_delta","delta":{},"usage":{"output_tokens":1}}`)) == 0 {
+			held++
+		}
+		if held < 400 || held == 1000 {
+			t.Errorf("of the turn before %t: %d are held", before, held)
 		}
 	}
-	t.Error("all are held")
 }
 
 // A usage without measure is not added up.

@@ -9,14 +9,11 @@ import (
 	"keybridge/internal/dialect"
 )
 
-// maxOpen bounds the blocks that are written to at once; the API writes to one.
-const maxOpen = 64
-
 // blocks follows the content of one answer for what is told of it: the calls, and the
 // reasoning if that is kept. Of text it sees nothing but where it begins.
 type blocks struct {
 	gather dialect.Gather
-	open   []writing
+	open   []writing // the API writes to one at a time; gather bounds how many there are
 }
 
 // writing is a block of a stream that deltas go on with.
@@ -86,9 +83,6 @@ func (b *blocks) start(event []byte) dialect.Kind {
 	text, thought := b.add(&c)
 	b.end(index) // an index that comes again means the later block
 	if text != nil {
-		if len(b.open) == maxOpen {
-			b.open = slices.Delete(b.open, 0, 1)
-		}
 		b.open = append(b.open, newWriting(index, text, thought))
 	}
 	var said []byte

@@ -151,7 +151,7 @@ const (
 
 // report takes in the fields that a usage has: each replaces what was reported before.
 func (t *turn) report(usage []byte) {
-	if len(usage) == 0 || usage[0] != '{' || len(usage) > mostUsage {
+	if len(usage) == 0 || usage[0] != '{' {
 		return
 	}
 	if all := updated(t.usage, usage); len(all) <= mostUsage {

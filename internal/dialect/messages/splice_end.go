@@ -67,9 +67,6 @@ func (s *splicer) honest(data, message []byte) []byte {
 // totals is a report of the sum: of the fields that the upstream's has, and all else
 // that is counted. The client has seen only the first turn's, in message_start.
 func totals(report, sum []byte) []byte {
-	if len(report) > mostUsage { // it was not taken in
-		report = nil
-	}
 	reported := map[string]bool{}
 	for parts := dialect.PartsOf(report); ; {
 		name, _, ok := parts.Next()
