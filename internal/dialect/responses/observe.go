@@ -16,6 +16,7 @@ type observer struct {
 	items  items
 	next   int64 // the sequence number of the event to come
 	closed bool  // the last event ended with its blank line
+	failed bool  // an error has been seen: nothing after it completes the answer
 }
 
 // Event says what the event means to the gate and takes in what it tells.
@@ -36,15 +37,23 @@ func (o *observer) Event(e wire.Event) dialect.Kind {
 		o.next = n
 	}
 	o.next++
-	return o.event(e)
+	kind := o.event(e)
+	switch kind {
+	case dialect.Failure:
+		o.failed = true
+	case dialect.End:
+		o.turn.Complete = !o.failed
+	case dialect.Preamble, dialect.Content:
+	}
+	return kind
 }
 
 func (o *observer) event(e wire.Event) dialect.Kind {
-	switch dialect.TypeOf(e) {
+	switch kind := dialect.TypeOf(e); kind {
 	case "response.output_text.delta":
 		return dialect.Content
 	case "response.created":
-		_, _ = o.member(e.Data) // what can be read of a malformed event is read
+		_, _ = o.member(e.Data, false) // what can be read of a malformed event is read
 		return dialect.Preamble
 	case "response.output_item.added":
 		o.items.item(e.Data, false)
@@ -58,22 +67,21 @@ func (o *observer) event(e wire.Event) dialect.Kind {
 		return dialect.Content
 	case "response.reasoning_summary_text.delta", "response.reasoning_text.delta":
 		if o.items.gather.Reasons() {
-			o.items.reason(e.Data)
+			o.items.reason(e.Data, kind == "response.reasoning_summary_text.delta")
 		}
 		return dialect.Content
 	case "response.queued", "response.in_progress", "response.content_part.added", "response.reasoning_summary_part.added",
 		"keepalive", "response.keep_alive", "codex.rate_limits":
 		return dialect.Preamble
 	case "response.completed", "response.incomplete":
-		if failed, err := o.member(e.Data); err != nil {
+		if failed, err := o.member(e.Data, true); err != nil {
 			return dialect.Preamble
 		} else if failed {
 			return dialect.Failure
 		}
-		o.turn.Complete = true
 		return dialect.End
 	case "response.failed":
-		_, _ = o.member(e.Data) // what can be read of a malformed event is read
+		_, _ = o.member(e.Data, true) // what can be read of a malformed event is read
 		return dialect.Failure
 	case "error":
 		return dialect.Failure
@@ -86,7 +94,7 @@ func (o *observer) event(e wire.Event) dialect.Kind {
 
 // body reads a whole answer; one that is cut short is no End.
 func (o *observer) body(data []byte) dialect.Kind {
-	failed, err := o.response(data)
+	failed, err := o.response(data, true)
 	switch {
 	case failed:
 		return dialect.Failure
@@ -98,10 +106,10 @@ func (o *observer) body(data []byte) dialect.Kind {
 }
 
 // member reads the Response object that lifecycle events carry.
-func (o *observer) member(data []byte) (failed bool, err error) {
+func (o *observer) member(data []byte, ends bool) (failed bool, err error) {
 	err = dialect.Walk(data, func(name, value []byte, _ int) (err error) {
 		if string(name) == "response" {
-			failed, err = o.response(value)
+			failed, err = o.response(value, ends)
 		}
 		return err
 	})
@@ -109,8 +117,8 @@ func (o *observer) member(data []byte) (failed bool, err error) {
 }
 
 // response reads a Response object and reports whether it failed, or is an error
-// in a response's place.
-func (o *observer) response(data []byte) (failed bool, err error) {
+// in a response's place. What one has said, and why it stopped, is told by what ends it.
+func (o *observer) response(data []byte, ends bool) (failed bool, err error) {
 	var status, reason string
 	var output []byte
 	err = dialect.Walk(data, func(name, value []byte, _ int) error {
@@ -138,8 +146,10 @@ func (o *observer) response(data []byte) (failed bool, err error) {
 		}
 		return nil
 	})
-	o.items.all(output)
-	o.stopped(status, reason)
+	if ends {
+		o.items.all(output)
+		o.stopped(status, reason)
+	}
 	return failed || status == "failed", err
 }
 
@@ -148,7 +158,7 @@ func (o *observer) stopped(status, reason string) {
 	switch {
 	case reason != "" && status != "failed":
 		o.turn.Stop = reason
-	case status != "queued" && status != "in_progress":
+	case status != "" && status != "queued" && status != "in_progress":
 		o.turn.Stop = status
 	}
 }
