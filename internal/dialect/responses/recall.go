@@ -37,6 +37,8 @@ type item struct {
 	said     bool   // it is of the model's
 	taken    bool   // it is part of an exchange that is put back
 	as       int    // which of those that were seen
+	text     string // see words
+	read     bool   // text is there
 }
 
 func itemOf(raw []byte) item {

@@ -194,10 +194,14 @@ func (it *item) isSaid(v *item) bool {
 func (p *past) pair(items []item, used []bool, from, to int, same func(it, v *item) bool) (lo, hi int) {
 	lo, hi = to, from-1
 	for i := to - 1; i >= from; i-- {
+		if items[i].taken || !items[i].said {
+			continue
+		}
 		for k := len(p.seen) - 1; k >= 0; k-- {
-			if !used[k] && !items[i].taken && items[i].said && same(&items[i], &p.seen[k]) {
+			if !used[k] && same(&items[i], &p.seen[k]) {
 				items[i].taken, items[i].as, used[k] = true, k, true
 				lo, hi = i, max(hi, i)
+				break
 			}
 		}
 	}
@@ -206,21 +210,26 @@ func (p *past) pair(items []item, used []bool, from, to int, same func(it, v *it
 
 // like says that two items say the same.
 func (it *item) like(v *item) bool {
-	switch {
-	case it.kind != v.kind:
+	if it.kind != v.kind || it.kind != "reasoning" && it.kind != "message" || it.words() != v.words() {
 		return false
-	case it.kind == "reasoning":
-		sealed := dialect.Text(dialect.Member(it.raw, "encrypted_content"))
-		return sealed == dialect.Text(dialect.Member(v.raw, "encrypted_content")) && (sealed != "" || it.id == v.id)
-	case it.kind == "message":
-		return words(it.raw) == words(v.raw)
 	}
-	return false
+	return it.kind == "message" || it.words() != "" || it.id == v.id
 }
 
-// words is the text of a message.
-func words(raw []byte) string {
-	content := dialect.Member(raw, "content")
+// words is the text of a message, and of reasoning what is sealed. It is read once: in a
+// long conversation every item is held against every other.
+func (it *item) words() string {
+	if !it.read {
+		it.read, it.text = true, wordsOf(it)
+	}
+	return it.text
+}
+
+func wordsOf(it *item) string {
+	if it.kind == "reasoning" {
+		return dialect.Text(dialect.Member(it.raw, "encrypted_content"))
+	}
+	content := dialect.Member(it.raw, "content")
 	if len(content) > 0 && content[0] == '"' {
 		return dialect.Text(content)
 	}

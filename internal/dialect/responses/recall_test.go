@@ -1,8 +1,10 @@
 package responses_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -182,6 +184,29 @@ func TestMixedTurnRoundTrip(t *testing.T) {
 	again, err := responses.New().Recall(got, exchanges(h))
 	if err != nil || !slices.Equal(again, got) {
 		t.Errorf("put back twice: %s", again)
+	}
+}
+
+// A client may have reworded all that a long answer said: each item is read once then, not
+// once for each other.
+func TestRecallReadsOnce(t *testing.T) {
+	const n = 200
+	var said, sent []string
+	for i := range n {
+		id := strconv.Itoa(i)
+		said = append(said, message("msg_"+id, "so it is "+id), reasoning("rs_"+id))
+		sent = append(sent, without(message("msg_"+id, "so it was "+id)), without(reasoning("rs__"+id)))
+	}
+	said, sent = append(said, call("k", "kb_x"), call("t", "shell")), append(sent, call("t", "shell"), result("t", "done"))
+	body := []byte(`{"input":[` + strings.Join(sent, ",") + `]}`)
+	find := exchanges(hidden(step(said...)))
+	allocs := testing.AllocsPerRun(1, func() {
+		if got, err := responses.New().Recall(body, find); err != nil || !bytes.Contains(got, []byte("kb_x")) {
+			t.Errorf("%v: it is not put back: %.100s", err, got)
+		}
+	})
+	if allocs > 100*n {
+		t.Errorf("%v allocations for %d items", allocs, 2*n)
 	}
 }
 
