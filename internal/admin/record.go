@@ -224,7 +224,7 @@ func (a reader) forget(w http.ResponseWriter, r *http.Request, _ *question, s *s
 	}
 	f, err := s.Forget(r.Context(), caller)
 	if err != nil {
-		return &refusal{status: http.StatusServiceUnavailable, text: fmt.Sprintf("not everything that is recorded of %s was deleted, ask for it again: %v", asked, err)}
+		return &refusal{status: http.StatusServiceUnavailable, text: fmt.Sprintf("%s is not forgotten yet, ask for it again: %v", asked, err)}
 	}
 	if f == (store.Forgotten{}) {
 		return stranger(r.Context(), s, asked)

@@ -32,6 +32,10 @@ type Engine struct {
 	// where the database can do no such thing.
 	Shred, Unshred string
 
+	// Wipe makes unreadable what was deleted and still stands beside the tables; nil where
+	// nothing can be done about it.
+	Wipe func(context.Context, *sql.Conn) error
+
 	Migrations fs.FS
 	Dialect    goose.Dialect
 	Locker     lock.SessionLocker // of migrations; nil if nobody else can be there

@@ -15,7 +15,7 @@ AND hint NOT IN (SELECT hint FROM interception_kinds WHERE caller <> ?)`
 )
 
 // Forget deletes everything of a caller: interceptions, sessions, usage and the name.
-// What is not written yet is not forgotten.
+// What is not written yet is not forgotten. With an error it is to be done again.
 func (s *Store) Forget(ctx context.Context, caller string) (Forgotten, error) {
 	var f Forgotten
 	caller = plain(caller)
@@ -28,7 +28,10 @@ func (s *Store) Forget(ctx context.Context, caller string) (Forgotten, error) {
 			return f, err
 		}
 	}
-	return f, nil
+	if s.engine.Wipe == nil {
+		return f, nil
+	}
+	return f, s.do(ctx, func() error { return s.engine.Wipe(ctx, s.w.conn) })
 }
 
 // forgetSome deletes some of a caller's interceptions.

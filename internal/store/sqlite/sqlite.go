@@ -48,7 +48,8 @@ const (
 type Options struct {
 	store.Options
 
-	// Logger is told when a damaged file is set aside.
+	// Logger is told when a damaged file is set aside, and when another one has taken the
+	// file's place.
 	Logger *slog.Logger
 }
 
@@ -72,7 +73,7 @@ func (f *file) engine() (*store.Engine, error) {
 	tables, err := fs.Sub(migrations, "migrations")
 	return &store.Engine{
 		Place: f.path, Rows: rowsAtOnce, Alone: true, Begin: "BEGIN IMMEDIATE",
-		Shred: "PRAGMA secure_delete = ON", Unshred: "PRAGMA secure_delete = OFF",
+		Shred: "PRAGMA secure_delete = ON", Unshred: "PRAGMA secure_delete = OFF", Wipe: f.wipe,
 		Migrations: tables, Dialect: goose.DialectSQLite3,
 		Open: f.open, Explain: f.explain, Expire: f.expire, Retry: func(error) bool { return false },
 	}, err
@@ -83,6 +84,7 @@ type file struct {
 	path    string
 	log     *slog.Logger
 	suspect bool // a read or a write has found it damaged
+	lost    bool // it was found deleted or replaced
 }
 
 // open opens the file, once nobody else has it.
@@ -106,7 +108,11 @@ func (f *file) open(ctx context.Context) (*store.Database, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	f.suspect = false
+	if f.lost && f.log != nil {
+		f.log.LogAttrs(ctx, slog.LevelWarn, "the record's file was deleted or replaced: what was in it is no longer shown, what comes goes to the file that is there now",
+			slog.String("file", f.path))
+	}
+	f.suspect, f.lost = false, false
 	db.Close = lock.Close
 	return db, nil
 }
@@ -205,11 +211,24 @@ func (f *file) check(ctx context.Context, db *sql.DB, size int64) error {
 // same looks whether the file at the path is still the one that is open.
 func (f *file) same(opened fs.FileInfo) error {
 	now, err := os.Stat(f.path)
-	if err != nil {
+	if err == nil && !os.SameFile(opened, now) {
+		err = errReplaced
+	}
+	f.lost = errors.Is(err, errReplaced) || errors.Is(err, fs.ErrNotExist)
+	return err
+}
+
+// wipe empties the log, which has the pages as they were before something was deleted.
+func (f *file) wipe(ctx context.Context, conn *sql.Conn) error {
+	var busy, pages, moved int64
+	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
 		return err
 	}
-	if !os.SameFile(opened, now) {
-		return errReplaced
+	if busy != 0 {
+		return &store.Error{
+			Kind: store.Locked, Place: f.path, Text: "what was deleted can still be read in its log, the file with -wal",
+			Do: "end what reads the file, such as an export or a backup",
+		}
 	}
 	return nil
 }

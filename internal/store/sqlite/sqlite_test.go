@@ -345,7 +345,12 @@ func TestDamageWhileOpen(t *testing.T) {
 func TestFileGone(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "record.db")
-	s := mustOpen(t, path)
+	var log bytes.Buffer
+	s, failed := sqlite.Open(t.Context(), path, sqlite.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	defer s.Close()
 	mustWrite(t, s, 5)
 	for _, name := range names(t, dir) {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
@@ -355,6 +360,9 @@ func TestFileGone(t *testing.T) {
 	mustWrite(t, s, 3)
 	expectCount(t, s, 3)
 	expectWhole(t, s, 3) // nothing is taken for known that the old file had
+	if got := log.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "deleted or replaced") || !strings.Contains(got, "file="+path) {
+		t.Errorf("log %q", got)
+	}
 
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
@@ -375,6 +383,71 @@ func TestFileGone(t *testing.T) {
 	}
 	mustWrite(t, s, 2)
 	expectCount(t, s, 5)
+}
+
+// TestForgottenWords looks for what a caller who is forgotten has said in the file and its
+// log, also while somebody reads.
+func TestForgottenWords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record.db")
+	s := mustOpen(t, path)
+	const words = "zebras graze at dawn"
+	say := func() {
+		t.Helper()
+		list := some(3)
+		list[1].Prompt, list[1].PromptSize = words, len(words)
+		if err := s.Write(t.Context(), nil, list); err != nil {
+			t.Fatal(err)
+		}
+		if !readable(t, path, words) {
+			t.Fatal("the words are not in the file as they are")
+		}
+	}
+	forget := func(left int64) error {
+		t.Helper()
+		f, err := s.Forget(t.Context(), "ci")
+		if f.Interceptions != left {
+			t.Errorf("%+v, want %d", f, left)
+		}
+		if err == nil && readable(t, path, words) {
+			t.Error("the words can still be read")
+		}
+		return err
+	}
+	say()
+	if err := forget(3); err != nil {
+		t.Error(err)
+	}
+	say()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	reader, err := db.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = reader.ExecContext(t.Context(), "SELECT * FROM interceptions")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectError(t, forget(3), store.Locked, path, "what was deleted can still be read in its log, the file with -wal: end what reads the file")
+	if err = reader.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err = forget(0); err != nil {
+		t.Error(err)
+	}
+}
+
+// readable looks for words in the file and its log. Another process does: a file's locks go
+// with any of its closes.
+func readable(t *testing.T, path, words string) bool {
+	t.Helper()
+	text, err := exec.CommandContext(t.Context(), "cat", path, path+"-wal").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(text, []byte(words))
 }
 
 // TestLockedByHand waits for somebody who works on the file, and then says so.
