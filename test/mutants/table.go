@@ -260,7 +260,7 @@ var byteMutants = []mutant{
 	},
 	{
 		"every page that a model opens is charged as a search", "internal/dialect/responses/observe_items.go",
-		` && searches(raw) {`,
+		` && searches(it.raw) {`,
 		` {`,
 		"internal/dialect/responses TestSearches",
 	},
