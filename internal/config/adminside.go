@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"keybridge/internal/secret"
 )
@@ -30,7 +31,7 @@ func FindAdminSide(file, address, token string, env Env) (AdminSide, error) {
 	d := &decoder{file: "command line", lines: map[string]int{"--admin": 0, "--token": 0, "admin": 0}}
 	if token != "" {
 		if c.AdminToken, err = secret.Resolve(token, env); err != nil {
-			d.report("--token", "%s", err)
+			d.report("--token", "%s", strings.ReplaceAll(err.Error(), "remove the entry", "leave this out")) // a flag is no entry
 		}
 	}
 	at := "--admin"

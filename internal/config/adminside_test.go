@@ -31,6 +31,7 @@ func TestFindAdminSide(t *testing.T) {
 			file: "admin: 127.0.0.1:9\ntokens: [env:UNSET]\nproviders: [{name: a, kind: openai, keys: [env:UNSET, file:/unreadable]}]\n",
 		},
 		{name: "unset token", file: "admin_token: env:UNSET\n", problems: `k.yaml:1: admin_token: environment variable "UNSET" is not set: set it, or remove the entry`},
+		{name: "unset token, named", token: "env:UNSET", problems: `command line: --token: environment variable "UNSET" is not set: set it, or leave this out`},
 		{name: "bad token", token: "sk-planted", problems: "command line: --token: not a reference to a secret: write env:NAME or file:PATH, or literal: before a secret that must stand here"},
 		{name: "no YAML", file: "admin: [", problems: "k.yaml:1: is not YAML: sequence end token ']' not found: mind indentation, quotes and brackets"},
 		{name: "bad address", address: "8788", problems: "command line: --admin" + shape},
