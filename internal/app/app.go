@@ -91,7 +91,7 @@ type App struct {
 	stopping  atomic.Bool
 	served    chan error
 	onStop    []func(context.Context)
-	addresses map[string]net.Addr
+	listeners map[string]net.Listener
 }
 
 // state is what a reload replaces.
@@ -100,16 +100,19 @@ type state struct {
 	snapshot *gateway.Snapshot
 }
 
-// New reads the configuration and builds everything that can fail; nothing listens
-// yet but the built-in simulator, if it is needed.
+// New reads the configuration, takes the ports, and builds everything that can fail;
+// nobody is served yet but by the built-in simulator, if it is needed.
 func New(o Options) (*App, error) {
 	a := &App{
 		o: withDefaults(o), registry: prometheus.NewRegistry(), salt: make([]byte, 32),
-		served: make(chan error, 2), addresses: map[string]net.Addr{},
+		served: make(chan error, 2), listeners: map[string]net.Listener{},
 	}
 	rand.Read(a.salt)
 	c, err := a.load()
 	if err != nil {
+		return nil, err
+	}
+	if err := a.listen(c); err != nil {
 		return nil, err
 	}
 	lines := newLines(a.o.Stderr)
@@ -213,13 +216,9 @@ func (a *App) Start() error {
 		a.state.changes(true)
 	}
 
-	if err := a.serve("admin", c.Admin, a.adminHandler()); err != nil {
-		return err
-	}
+	a.serve("admin", a.adminHandler())
 	a.archive.settle()
-	if err := a.serve("listen", c.Listen, a.gateway()); err != nil {
-		return err
-	}
+	a.serve("listen", a.gateway())
 	a.greet(c)
 	return nil
 }
@@ -242,18 +241,29 @@ func (a *App) gateway() *gateway.Gateway {
 	return gateway.New(o)
 }
 
+// listen takes both ports, before anything else is touched: of a gateway that was
+// started twice by mistake the second has nothing else to say.
+func (a *App) listen(c *config.Config) error {
+	for _, of := range []struct{ setting, address string }{{"admin", c.Admin}, {"listen", c.Listen}} {
+		ln, err := a.o.Listen("tcp", of.address)
+		if err != nil {
+			a.Stop(context.Background())
+			if e, ok := errors.AsType[*os.SyscallError](err); ok {
+				err = e.Err // the address is said already
+			}
+			return fmt.Errorf("%s: cannot listen on %s: %w: end what uses the port, or set another address (--%s, or %s in the configuration)",
+				of.setting, of.address, err, of.setting, of.setting)
+		}
+		a.listeners[of.setting] = ln
+		a.stop(func(context.Context) { _ = ln.Close() }) // its server may have done so
+	}
+	return nil
+}
+
 // serve runs one HTTP server. It drains when the app stops: no new connections,
 // then the bound, then the cut, which streams still tell their clients of.
-func (a *App) serve(setting, address string, h http.Handler) error {
-	ln, err := a.o.Listen("tcp", address)
-	if err != nil {
-		if e, ok := errors.AsType[*os.SyscallError](err); ok {
-			err = e.Err // the address is said already
-		}
-		return fmt.Errorf("%s: cannot listen on %s: %w: end what uses the port, or set another address (--%s, or %s in the configuration)",
-			setting, address, err, setting, setting)
-	}
-	a.addresses[setting] = ln.Addr()
+func (a *App) serve(setting string, h http.Handler) {
+	ln := a.listeners[setting]
 	base, cut := context.WithCancelCause(context.Background())
 	srv := &http.Server{
 		Handler: h, BaseContext: func(net.Listener) context.Context { return base },
@@ -280,7 +290,6 @@ func (a *App) serve(setting, address string, h http.Handler) error {
 		cut(gateway.ErrStopping)
 		serving.Wait()
 	})
-	return nil
 }
 
 func (a *App) adminHandler() http.Handler {
@@ -310,8 +319,8 @@ func (a *App) ready() error {
 
 // Address is where a listener listens: "listen" or "admin".
 func (a *App) Address(setting string) string {
-	if addr := a.addresses[setting]; addr != nil {
-		return addr.String()
+	if ln := a.listeners[setting]; ln != nil {
+		return ln.Addr().String()
 	}
 	return ""
 }

@@ -222,12 +222,16 @@ func TestStartProblems(t *testing.T) {
 	r := simulated(t)
 	taken := r.Address("listen")
 	path := filepath.Join(t.TempDir(), "keybridge.yaml")
-	if err := os.WriteFile(path, []byte("listen: "+taken+"\nadmin: 127.0.0.1:0\nproviders:\n  - {name: one, kind: openai, keys: [env:A]}\n"), 0o600); err != nil {
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.WriteFile(path, []byte("listen: "+taken+"\nadmin: 127.0.0.1:0\ndata_dir: "+data+"\nproviders:\n  - {name: one, kind: openai, keys: [env:A]}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	err := app.Run(t.Context(), app.Options{ConfigPath: path, Env: func(string) (string, bool) { return "sk-any-key-at-all", true }})
 	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "end what uses the port") {
 		t.Errorf("a taken port: %v", err)
+	}
+	if _, err := os.Stat(data); err == nil {
+		t.Error("with a taken port the record and the state are touched, which may be another gateway's")
 	}
 	err = app.Run(t.Context(), app.Options{ConfigPath: filepath.Join(t.TempDir(), "none.yaml"), Env: noEnv})
 	if err == nil || !strings.Contains(err.Error(), "none.yaml") {
