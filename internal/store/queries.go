@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,30 @@ func (p Page) size() int {
 		return usualPage
 	}
 	return min(p.Limit, mostPage)
+}
+
+// endOf is the cursor of a page of a list that ends with numbers.
+func endOf(list string, numbers ...int64) string {
+	var b strings.Builder
+	for _, n := range numbers {
+		b.WriteString(strconv.FormatInt(n, 36) + ".")
+	}
+	return b.String() + strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(list+b.String()))), 36)
+}
+
+// placeOf reads the numbers of a cursor of a list. What endOf has not made is none.
+func placeOf(list, cursor string, numbers ...*int64) error {
+	rest, made := cursor, make([]int64, len(numbers))
+	for i, n := range numbers {
+		var text string
+		text, rest, _ = strings.Cut(rest, ".")
+		made[i], _ = strconv.ParseInt(text, 36, 64) // what it makes of nonsense differs below
+		*n = made[i]
+	}
+	if cursor != endOf(list, made...) {
+		return ErrCursor
+	}
+	return nil
 }
 
 // Errors of what was asked, not of the database.

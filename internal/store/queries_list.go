@@ -89,8 +89,8 @@ var (
 func (s *Store) Interceptions(ctx context.Context, f Filter, p Page) (page []Interception, next string, err error) {
 	end := int64(1<<63 - 1)
 	if p.Cursor != "" {
-		if end, err = strconv.ParseInt(p.Cursor, 36, 64); err != nil {
-			return nil, "", ErrCursor
+		if err = placeOf("interceptions", p.Cursor, &end); err != nil {
+			return nil, "", err
 		}
 	}
 	err = s.look(ctx, func(v *view) error {
@@ -113,7 +113,7 @@ func (s *Store) Interceptions(ctx context.Context, f Filter, p Page) (page []Int
 		}
 		if len(page) > p.size() {
 			page = page[:p.size()]
-			next = strconv.FormatInt(keys[p.size()-1], 36)
+			next = endOf("interceptions", keys[p.size()-1])
 		}
 		return nil
 	})

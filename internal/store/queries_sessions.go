@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -37,8 +36,8 @@ func (s *Store) Sessions(ctx context.Context, f Filter, p Page) (page []Session,
 			return wrong
 		}
 		if p.Cursor != "" {
-			last, id, nonsense := place(p.Cursor)
-			if nonsense != nil {
+			var last, id int64
+			if nonsense := placeOf("sessions", p.Cursor, &last, &id); nonsense != nil {
 				return nonsense
 			}
 			c.and("(s.last < ? OR s.last = ? AND s.id < ?)", last, last, id)
@@ -50,23 +49,12 @@ func (s *Store) Sessions(ctx context.Context, f Filter, p Page) (page []Session,
 		if len(list) > p.size() {
 			list = list[:p.size()]
 			end := list[len(list)-1]
-			next = strconv.FormatInt(end.last, 36) + "." + strconv.FormatInt(end.id, 36)
+			next = endOf("sessions", end.last, end.id)
 		}
 		page, wrong = v.summed(list)
 		return wrong
 	})
 	return page, next, err
-}
-
-// place is what a cursor of sessions says.
-func place(cursor string) (last, id int64, err error) {
-	a, b, ok := strings.Cut(cursor, ".")
-	last, first := strconv.ParseInt(a, 36, 64)
-	id, second := strconv.ParseInt(b, 36, 64)
-	if !ok || first != nil || second != nil {
-		return 0, 0, ErrCursor
-	}
-	return last, id, nil
 }
 
 // Session is one of a caller's with its threads, or ErrNotFound.

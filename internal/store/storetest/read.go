@@ -219,12 +219,21 @@ func readCancelled(t *testing.T, s *store.Store) {
 	if _, _, err := s.Interceptions(ctx, store.Filter{}, store.Page{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	for _, cursor := range []string{"!", "1.2", "zzzzzzzzzzzzzzzzzzzzzzz"} {
+	_, ofList, err := s.Interceptions(t.Context(), store.Filter{}, store.Page{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ofSessions, err := s.Sessions(t.Context(), store.Filter{}, store.Page{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := []string{"!", "1", "xxx", "1.2", "1.!", "a.b", "1.2.3", ".", "zzzzzzzzzzzzzzzzzzzzzzz", "0" + ofList, ofList + "0", ofList[1:], ofSessions[1:], strings.ToUpper(ofList + ofSessions)}
+	for _, cursor := range append(wrong, ofSessions) {
 		if _, _, err := s.Interceptions(t.Context(), store.Filter{}, store.Page{Cursor: cursor}); !errors.Is(err, store.ErrCursor) {
 			t.Errorf("cursor %q: %v", cursor, err)
 		}
 	}
-	for _, cursor := range []string{"!", "1", "1.!"} {
+	for _, cursor := range append(wrong, ofList) {
 		if _, _, err := s.Sessions(t.Context(), store.Filter{}, store.Page{Cursor: cursor}); !errors.Is(err, store.ErrCursor) {
 			t.Errorf("cursor %q: %v", cursor, err)
 		}
