@@ -102,7 +102,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	case ok:
 		complain(w, no.status, no.text, no.known)
 	case errors.Is(err, store.ErrCursor):
-		complain(w, http.StatusBadRequest, "cursor: is none: take the \"next\" of the page before, with the same filters", nil)
+		complain(w, http.StatusBadRequest, "cursor: is none: take the one that the page before ended with, and the same filters", nil)
 	case errors.Is(err, store.ErrTooMany):
 		complain(w, http.StatusBadRequest, err.Error(), nil)
 	default:
@@ -166,7 +166,7 @@ func resolve(ctx context.Context, s *store.Store, start string, most int) ([]str
 func missing(id string) error {
 	return &refusal{status: http.StatusNotFound, text: fmt.Sprintf(
 		"no interception is recorded whose id begins with %q: it is the id in the gateway's log, in X-Keybridge-Id with attempts_header, and X-Request-Id in what the gateway itself refuses (answers of providers have the provider's); "+
-			"what has just ended is written within moments, what is older than record.keep is deleted, and what no dialect reads (files, batches, token counts) is not recorded", id)}
+			"what has just ended is written within moments, what is older than record.keep is deleted, and some is not recorded: what is refused for its token or its path, and what no dialect reads (lists of models, files, batches, token counts)", id)}
 }
 
 func (a reader) sessions(w http.ResponseWriter, r *http.Request, q *question, s *store.Store) error {
@@ -201,12 +201,12 @@ func (a reader) session(w http.ResponseWriter, r *http.Request, q *question, s *
 			}
 			slices.Sort(callers)
 			callers = asAsked(callers)
-			return &refusal{http.StatusConflict, fmt.Sprintf("several callers have a session %q: say whose with caller, one of %s", name, strings.Join(callers, ", ")), callers}
+			return &refusal{http.StatusConflict, fmt.Sprintf("several callers have a session %q: name the caller, one of %s", name, strings.Join(callers, ", ")), callers}
 		}
 	}
 	one, err := s.Session(ctx, caller, name)
 	if errors.Is(err, store.ErrNotFound) {
-		return &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no session %q is recorded: /sessions lists those there are, the last used first", name)}
+		return &refusal{status: http.StatusNotFound, text: fmt.Sprintf("no session %q is recorded: the list of sessions has those there are", name)}
 	}
 	if err != nil {
 		return err

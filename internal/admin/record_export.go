@@ -107,7 +107,7 @@ func columns() []string {
 	names := []string{
 		"id", "started", "first_event", "ended", "status", "http_status", "class", "error", "caller", "metadata", "client", "version",
 		"session", "signal", "thread", "parent", "provider", "route", "method", "stream", "model", "model_asked", "model_answered",
-		"credential", "key", "hint", "attempts", "turns", "loop_turns", "tool_calls",
+		"credential", "key", "hint", "attempt_count", "turn_count", "loop_turns", "tool_calls",
 	}
 	return append(append(names, tokenColumns()...), "usage_reported", "cost_usd", "cost_picos", "unpriced_tokens")
 }

@@ -38,7 +38,7 @@ func TestExport(t *testing.T) {
 		"id": a.list[0].ID, "started": "2026-11-23T08:59:00Z", "first_event": "2026-11-23T08:59:01Z", "ended": "2026-11-23T08:59:02Z", "status": "failed",
 		"http_status": "502", "class": "bad_upstream", "error": "cut <off> here", "caller": "ann", "metadata": `{"team":"search"}`, "client": "codex", "version": "1.2",
 		"session": "talk/1", "signal": "session-id", "thread": a.list[0].ID, "parent": "", "provider": "openai", "route": "/v1/responses", "method": "POST", "stream": "true",
-		"model": "gpt-5-1", "model_asked": "gpt-5", "model_answered": "gpt-5-1", "credential": "pooled", "key": "k1", "hint": "sk-…1", "attempts": "2", "turns": "1",
+		"model": "gpt-5-1", "model_asked": "gpt-5", "model_answered": "gpt-5-1", "credential": "pooled", "key": "k1", "hint": "sk-…1", "attempt_count": "2", "turn_count": "1",
 		"loop_turns": "2", "tool_calls": "3", "input_tokens": "1000", "cache_read_tokens": "30", "cache_write_tokens": "40", "cache_write_long_tokens": "5",
 		"output_tokens": "200", "reasoning_tokens": "60", "usage_reported": "true", "cost_usd": "0.001", "cost_picos": "1000000000", "unpriced_tokens": "150",
 	}

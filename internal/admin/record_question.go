@@ -53,7 +53,7 @@ func ask(r *http.Request, known []string, now time.Time) (*question, error) {
 	if q.has("limit") {
 		limit, err := strconv.Atoi(values.Get("limit"))
 		if err != nil || limit < 1 || limit > mostOnPage {
-			return nil, badly("limit: %q is no number from 1 to %d: for more, go on with cursor, or use /export", values.Get("limit"), mostOnPage)
+			return nil, badly("limit: %q is no number from 1 to %d: for more, go on with a cursor, or export them", values.Get("limit"), mostOnPage)
 		}
 		q.page.Limit = limit
 	}
@@ -107,7 +107,7 @@ func (q *question) choose(now time.Time) error {
 		}
 		at, ok := moment(v.Get(bound.name), now)
 		if !ok {
-			return badly("%s: %q is no time: write 2026-11-23, 2026-11-23T14:30:00Z, or how long ago it is, such as 24h or 30d", bound.name, v.Get(bound.name))
+			return badly("%s: %q is no time: write 2026-11-23, 2026-11, 2026-11-23T14:30:00Z, or how long ago it is, such as 24h or 30d", bound.name, v.Get(bound.name))
 		}
 		*bound.to = at
 	}

@@ -283,9 +283,9 @@ func TestSessions(t *testing.T) {
 		{"/sessions/%09@sum", 200, nobody + strings.ReplaceAll(fmt.Sprintf(thread, a.list[3].ID, "09:59:00", "09:59:00", 1, none), "2026-11-23", "2026-11-24")},
 		{"/sessions/%09@sum?caller=", 200, nobody + strings.ReplaceAll(fmt.Sprintf(thread, a.list[3].ID, "09:59:00", "09:59:00", 1, none), "2026-11-23", "2026-11-24")},
 		{"/sessions/%09@sum?caller=-", 200, nobody + strings.ReplaceAll(fmt.Sprintf(thread, a.list[3].ID, "09:59:00", "09:59:00", 1, none), "2026-11-23", "2026-11-24")},
-		{"/sessions/talk%2F1", 409, `{"error":{"message":"several callers have a session \"talk/1\": say whose with caller, one of ann, bob","known":["ann","bob"]}}`},
-		{"/sessions/talk", 404, `{"error":{"message":"no session \"talk\" is recorded: /sessions lists those there are, the last used first"}}`},
-		{"/sessions/talk%2F1?caller=", 404, `{"error":{"message":"no session \"talk/1\" is recorded: /sessions lists those there are, the last used first"}}`},
+		{"/sessions/talk%2F1", 409, `{"error":{"message":"several callers have a session \"talk/1\": name the caller, one of ann, bob","known":["ann","bob"]}}`},
+		{"/sessions/talk", 404, `{"error":{"message":"no session \"talk\" is recorded: the list of sessions has those there are"}}`},
+		{"/sessions/talk%2F1?caller=", 404, `{"error":{"message":"no session \"talk/1\" is recorded: the list of sessions has those there are"}}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.path, func(t *testing.T) {
