@@ -101,7 +101,12 @@ func (p program) run(ctx context.Context, args []string) int {
 	case printed:
 		return exitOK
 	case err != nil:
-		_, _ = fmt.Fprintf(p.stderr, "keybridge: %v (keybridge --help lists what can be written)\n", err)
+		text := err.Error()
+		if strings.HasPrefix(text, "unknown flag -") && !strings.HasPrefix(text, "unknown flag --") {
+			text, _, _ = strings.Cut(text, ", did you mean")
+			text += ": write -- before a name that begins with -"
+		}
+		_, _ = fmt.Fprintf(p.stderr, "keybridge: %s (keybridge --help lists what can be written)\n", text)
 		return exitUsage
 	}
 	return p.fail(p.do(ctx, parsed.Command(), &c, o))

@@ -28,19 +28,24 @@ func (p program) goingOn(command string, g *gatewayFlags, q url.Values) func(nex
 		if next == "" {
 			return ""
 		}
-		flags := maps.Clone(q)
-		flags.Set("cursor", next)
+		on := maps.Clone(q)
+		on.Set("cursor", next)
 		for name, value := range map[string]string{"config": g.Config, "admin": g.Admin, "token": g.Token} {
 			if value != "" {
-				flags.Set(name, value)
+				on.Set(name, value)
 			}
 		}
-		words := []string{p.called, command}
-		for _, name := range slices.Sorted(maps.Keys(flags)) {
-			words = append(words, "--"+name+"="+quoted(flags.Get(name)))
-		}
-		return "\nthere are more:\n  " + strings.Join(words, " ") + "\n"
+		return "\nthere are more:\n  " + p.called + " " + command + flags(on) + "\n"
 	}
+}
+
+// flags are what is asked for as flags, each with a space before it.
+func flags(q url.Values) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		b.WriteString(" --" + name + "=" + quoted(q.Get(name)))
+	}
+	return b.String()
 }
 
 // quoted is a word as a shell takes it.

@@ -91,7 +91,7 @@ func listSessions(b *bytes.Buffer, body []byte, more func(next string) string) e
 		s := &answer.Sessions[i]
 		t.row(append([]string{
 			s.Last.UTC().Format(time.DateTime), orElse(clip(printable(s.Caller)), "-"), orElse(clip(printable(s.Client)), "-"),
-			clip(printable(s.Name)),
+			printable(s.Name), // whole: it is what names it
 		}, s.cells()...)...)
 	}
 	t.write(b)

@@ -97,6 +97,17 @@ func (c *chosen) query() url.Values {
 	return q
 }
 
+// filters are those that choose some of the requests of a time, as they are written.
+func (c *chosen) filters() string {
+	q := c.query()
+	q.Del("from")
+	q.Del("to")
+	if len(q) == 0 {
+		return ""
+	}
+	return " of" + flags(q)
+}
+
 // usualSpan is what usage is of if nobody says.
 const usualSpan = "30d"
 
@@ -139,7 +150,7 @@ func (p program) usage(ctx context.Context, c *usageCommand) error {
 		return errNotUnderstood(err)
 	}
 	var b bytes.Buffer
-	answer.print(&b)
+	answer.print(&b, c.filters())
 	_, err = b.WriteTo(p.stdout)
 	return err
 }
@@ -182,9 +193,10 @@ type (
 	}
 )
 
-func (u *shownUsage) print(b *bytes.Buffer) {
+// print writes the table, or says that nothing fits the filters.
+func (u *shownUsage) print(b *bytes.Buffer, filters string) {
 	if len(u.Rows) == 0 {
-		fmt.Fprintf(b, "nothing was recorded %s\n", span(u.From, u.To))
+		fmt.Fprintf(b, "nothing%s was recorded %s\n", filters, span(u.From, u.To))
 		return
 	}
 	t := table{}

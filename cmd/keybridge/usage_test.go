@@ -46,6 +46,9 @@ func TestNumbersForPeople(t *testing.T) {
 
 func TestUsageTable(t *testing.T) {
 	t.Parallel()
+	if got := (&chosen{From: new("7d"), Key: new("no key"), Caller: new("nobody")}).filters(); got != " of --caller=nobody --key='no key'" {
+		t.Errorf("filters: %q", got)
+	}
 	tests := []struct{ name, answer, want string }{
 		{"nothing", `{"by":[],"per":"all","rows":[],"total":{}}`, "nothing was recorded at any time\n"},
 		{"nothing since", `{"rows":[],"from":"2026-11-01T00:00:00Z","to":"2026-12-01T00:00:00Z"}`, "nothing was recorded from 2026-11-01 00:00 UTC until 2026-12-01 00:00 UTC\n"},
@@ -91,7 +94,7 @@ UNREPORTED are requests some of whose tokens no provider has reported: those are
 				t.Fatal(err)
 			}
 			var b bytes.Buffer
-			u.print(&b)
+			u.print(&b, (&chosen{To: new("1h")}).filters())
 			if diff := cmp.Diff(strings.TrimLeft(tt.want, "\n"), b.String()); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
