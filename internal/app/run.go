@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Run serves until the context ends or a server fails, and returns when everything
@@ -36,8 +37,28 @@ func Run(ctx context.Context, o Options) error {
 		case err := <-a.served:
 			return err
 		case <-ctx.Done():
-			a.log.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.Duration("drain", a.o.Drain))
-			return nil
+			return a.linger(ctx)
 		}
+	}
+}
+
+// linger serves on for a while, if that is configured: whoever balances the load sees by
+// /readyz that no more is to come. Another signal ends it.
+func (a *App) linger(ctx context.Context) error {
+	delay := a.current.Load().config.StopDelay
+	enough := make(chan os.Signal, 1)
+	if delay > 0 {
+		signal.Notify(enough, os.Interrupt, syscall.SIGTERM)
+		defer signal.Stop(enough)
+	}
+	a.stopping.Store(true)
+	a.log.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.Duration("delay", delay), slog.Duration("drain", a.o.Drain))
+	select {
+	case <-time.After(delay):
+		return nil
+	case <-enough:
+		return nil
+	case err := <-a.served:
+		return err
 	}
 }

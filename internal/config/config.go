@@ -39,6 +39,8 @@ type Config struct {
 	Tokens []Token
 	// AttemptsHeader adds to each answer how often its request was sent upstream.
 	AttemptsHeader bool
+	// StopDelay is how long requests are still taken once the gateway is to stop.
+	StopDelay time.Duration
 
 	Log       Log
 	Limits    Limits

@@ -20,6 +20,7 @@ type (
 		DataDir   string            `yaml:"data_dir"`
 		Tokens    []printedToken    `yaml:"tokens"`
 		Attempts  bool              `yaml:"attempts_header,omitempty"`
+		StopDelay string            `yaml:"stop_delay"`
 		Log       printedLog        `yaml:"log"`
 		Limits    printedLimits     `yaml:"limits"`
 		Stream    printedStream     `yaml:"stream"`
@@ -131,7 +132,8 @@ func (c *Config) WriteTo(w io.Writer) (int64, error) {
 	p := printed{
 		Listen: c.Listen, Admin: c.Admin, Token: c.AdminTokenSource, DataDir: c.DataDir,
 		Tokens: []printedToken{}, Providers: []printedProvider{}, Prices: []printedPrice{}, Attempts: c.AttemptsHeader,
-		Store: c.Store.Source, Record: c.Record.printed(),
+		StopDelay: durationText(c.StopDelay),
+		Store:     c.Store.Source, Record: c.Record.printed(),
 		Log:    printedLog{Level: strings.ToLower(c.Log.Level.String()), Format: string(c.Log.Format)},
 		Limits: printedLimits{MaxBody: sizeText(c.Limits.MaxBody), MaxUpload: sizeText(c.Limits.MaxUpload)},
 		Stream: printedStream{

@@ -48,6 +48,7 @@ func (d *decoder) settings(c *Config, level, data *string) setting {
 		field{"data_dir", "Where the gateway keeps what must outlive it: state.json, what it knows of the keys, and keybridge.db, the record. A relative path starts at this file's directory. Default: $XDG_DATA_HOME/keybridge, else ~/.local/share/keybridge.", d.text(data)},
 		field{"tokens", "What callers present in the place of a provider's key; any one of them admits. None: no token is asked.", d.list(d.token(&c.Tokens), true)},
 		field{"attempts_header", "true: every answer says in X-Keybridge-Attempts how often its request was sent upstream, and in X-Keybridge-Id its id in the log and the record.", d.flag(&c.AttemptsHeader)},
+		field{"stop_delay", "How long new connections are still taken after SIGTERM, while /readyz says 503: what a load balancer needs to see it.", d.duration(&c.StopDelay)},
 		field{"log", "What is logged.", d.section(
 			field{"level", "The least important lines that are written.", choice(d, level, "debug", "info", "warn", "error")},
 			field{"format", "How they are written.", choice(d, &c.Log.Format, Text, JSON)},
