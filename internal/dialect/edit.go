@@ -94,37 +94,42 @@ func join(a, b []byte) []byte {
 
 // sumObjects keeps the form of b and puts what only a has behind it.
 func sumObjects(a, b []byte, depth int) []byte {
-	earlier := map[string][]byte{}
-	for parts := PartsOf(a); ; {
-		name, v, ok := parts.Next()
-		if !ok {
-			break
-		}
-		earlier[string(name)] = v
-	}
-	out, done, seen := []byte{}, 0, map[string]bool{}
+	earlier, later := members(a), members(b)
+	out, done := []byte{}, 0
 	for parts := PartsOf(b); ; {
 		name, v, ok := parts.Next()
 		if !ok {
 			break
 		}
-		at := cap(b) - cap(v)
-		out = append(append(out, b[done:at]...), sum(earlier[string(name)], v, depth+1)...)
-		done, seen[string(name)] = at+len(v), true
+		if at := cap(b) - cap(v); cap(v) == cap(later[string(name)]) { // of two with one name the last counts
+			out = append(append(out, b[done:at]...), sum(earlier[string(name)], v, depth+1)...)
+			done = at + len(v)
+		}
 	}
 	out = append(out, b[done:]...)
 	var others [][]byte
 	for parts := PartsOf(a); ; {
-		name, _, ok := parts.Next()
+		name, v, ok := parts.Next()
 		switch {
-		case ok && !seen[string(name)]:
-			seen[string(name)] = true
-			others = append(others, slices.Concat(Quote(string(name)), []byte{':'}, earlier[string(name)]))
+		case ok && later[string(name)] == nil && cap(v) == cap(earlier[string(name)]):
+			others = append(others, slices.Concat(Quote(string(name)), []byte{':'}, v))
 		case !ok && len(others) > 0:
 			return insert(out, '}', bytes.Join(others, []byte{','}))
 		case !ok:
 			return out
 		}
+	}
+}
+
+// members are those of an object, of two with one name the last.
+func members(object []byte) map[string][]byte {
+	all := map[string][]byte{}
+	for parts := PartsOf(object); ; {
+		name, v, ok := parts.Next()
+		if !ok {
+			return all
+		}
+		all[string(name)] = v
 	}
 }
 

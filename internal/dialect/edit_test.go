@@ -94,6 +94,8 @@ func TestSumUsage(t *testing.T) {
 		{``, `{"a":1}`, `{"a":1}`},
 		{`{"a":1}`, ``, `{"a":1}`},
 		{`{"a":1,"a":2,"b":1,"b":7}`, `{"a":1}`, `{"a":3,"b":7}`},
+		{`{"a":1}`, `{"a":1,"a":2,"a":{}}`, `{"a":1,"a":2,"a":{}}`},
+		{`{"a":1}`, `{"a":{},"a":"","a":2}`, `{"a":{},"a":"","a":3}`},
 	} {
 		if got := string(dialect.SumUsage([]byte(c.a), []byte(c.b))); got != c.want {
 			t.Errorf("%s + %s: %s, want %s", c.a, c.b, got, c.want)
