@@ -208,8 +208,12 @@ func (s *server) run(ctx context.Context) {
 		case lived && time.Since(began) >= s.pace.settled:
 			fails = 0
 		}
-		// A session may end at any time: that is worth a word only if no other begins.
+		// A session over HTTP may end at any time: that is worth a word only if no other
+		// begins. Nobody sees a program end but by this line.
 		if fails++; lived && fails == 1 {
+			if s.o.URL == "" {
+				s.log.Warn("MCP server has ended its session: its program is started anew, and calls wait for that", slog.String("reason", s.explain(err)))
+			}
 			continue
 		}
 		s.fell(err)

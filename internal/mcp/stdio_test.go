@@ -162,6 +162,26 @@ func TestCommandDies(t *testing.T) {
 	}
 }
 
+// A program that ends amid its work is started anew: its tools stay offered, calls wait
+// for it, and the log says so once.
+func TestCommandIsKilled(t *testing.T) {
+	t.Parallel()
+	r, l := newRoom(t, Server{Name: "cmd", Command: os.Args[0], Env: map[string]string{"MCP_TEST_SERVER": "1"}})
+	waitUp(t, r, "cmd")
+	before := r.servers[0].sessionNow()
+	if err := before.program.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "its end is seen", before.ended)
+	if got := r.Status()[0]; !got.Up || got.Tools == 0 {
+		t.Errorf("while it is started anew: %+v", got)
+	}
+	wants(t, r, "kb_cmd_echo", ledger.ToolOK, "called with")
+	if got := l.String(); strings.Count(got, "its program is started anew") != 1 || !strings.Contains(got, "its program has ended (signal: killed)") || strings.Contains(got, "is down") {
+		t.Errorf("the log says\n%s", got)
+	}
+}
+
 func TestTail(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ said, want string }{
