@@ -16,6 +16,10 @@ var flushSeconds = []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 var (
 	recordOutcomes = [...]string{"written", "late", "rejected", "refused", dropped} //nolint:gochecknoglobals // a constant table
 	dropReasons    = [...]string{"full", "stopped", "damaged"}                      //nolint:gochecknoglobals // a constant table
+
+	failures = [...]string{ //nolint:gochecknoglobals // a constant table
+		"full", "read_only", "corrupt", "locked", "unreachable", "denied", "newer", "content", "panic", "timeout", "closed", "other",
+	}
 )
 
 const dropped = "dropped"
@@ -49,6 +53,9 @@ func RegisterRecord(reg prometheus.Registerer, waiting func() (queued, spooled i
 	}
 	for _, reason := range dropReasons {
 		r.drops.WithLabelValues(reason)
+	}
+	for _, failure := range failures {
+		r.errors.WithLabelValues(failure)
 	}
 	reg.MustRegister(
 		r.exchanges, r.drops, r.errors, r.waits, r.flush,

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"keybridge/internal/llm"
 	"keybridge/internal/metrics/metricstest"
 	"keybridge/internal/record"
+	"keybridge/internal/store"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -110,7 +112,18 @@ func TestRecord(t *testing.T) {
 		# TYPE keybridge_record_spooled gauge
 		keybridge_record_spooled 0
 		`, plain...)
-	metricstest.Absent(t, reg, "keybridge_record_write_errors_total")
+	const errors = "keybridge_record_write_errors_total"
+	failed := func(full, timeout int) string {
+		lines := []string{"# TYPE " + errors + " counter"}
+		for _, kind := range []store.Kind{
+			store.ReadOnly, store.Corrupt, store.Locked, store.Unreachable, store.Denied, store.Newer, store.Content, store.Panic, store.Closed, store.Other,
+		} {
+			lines = append(lines, fmt.Sprintf("%s{kind=%q} 0", errors, kind))
+		}
+		lines = append(lines, fmt.Sprintf("%s{kind=%q} %d\n%s{kind=%q} %d\n", errors, store.Full, full, errors, store.Timeout, timeout))
+		return strings.Join(lines, "\n")
+	}
+	metricstest.Compare(t, reg, failed(0, 0), errors)
 
 	r.Recorded(record.Written, 500)
 	r.Recorded(record.Written, 12)
@@ -144,11 +157,7 @@ func TestRecord(t *testing.T) {
 		# TYPE keybridge_record_spooled gauge
 		keybridge_record_spooled 70000
 		`, plain...)
-	metricstest.Compare(t, reg, `
-		# TYPE keybridge_record_write_errors_total counter
-		keybridge_record_write_errors_total{kind="timeout"} 1
-		keybridge_record_write_errors_total{kind="full"} 2
-		`, "keybridge_record_write_errors_total")
+	metricstest.Compare(t, reg, failed(2, 1), errors)
 	const flush = "keybridge_record_flush_seconds"
 	metricstest.Compare(t, reg, "# TYPE "+flush+" histogram\n"+
 		buckets(flush, "", []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}, 0.003, 5, 1, 1), flush)
