@@ -64,13 +64,7 @@ func New(o Options) http.Handler {
 		}
 		answer(w, http.StatusOK, "ready")
 	})
-	mux.HandleFunc("POST /-/reload", func(w http.ResponseWriter, r *http.Request) {
-		if err := o.Reload(); err != nil {
-			answer(w, http.StatusInternalServerError, "The configuration was not reloaded, the old one stays in force:\n"+err.Error())
-			return
-		}
-		answer(w, http.StatusOK, "reloaded")
-	})
+	mux.HandleFunc("POST /-/reload", reload(o.Reload))
 	if o.Pools == nil {
 		o.Pools = func() []*keypool.Pool { return nil }
 	}
@@ -105,8 +99,51 @@ func New(o Options) http.Handler {
 	if o.Token == nil {
 		o.Token = func() string { return "" }
 	}
-	return guard(mux, o.Token)
+	return guard(found(mux), o.Token)
 }
+
+// reload answers in JSON where that is asked for.
+func reload(again func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		asJSON := strings.Contains(r.Header.Get("Accept"), "application/json")
+		err := again()
+		switch {
+		case err == nil && asJSON:
+			reply(w, http.StatusOK, map[string]bool{"reloaded": true})
+		case err == nil:
+			answer(w, http.StatusOK, "reloaded")
+		case asJSON:
+			complain(w, http.StatusInternalServerError, notReloaded+err.Error(), nil)
+		default:
+			answer(w, http.StatusInternalServerError, notReloaded+err.Error())
+		}
+	}
+}
+
+const notReloaded = "The configuration was not reloaded, the old one stays in force:\n"
+
+// found refuses what is nowhere as everything else is refused.
+func found(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		no, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		no.ServeHTTP(headOnly{w}, r)
+		if methods := w.Header().Get("Allow"); methods != "" {
+			refuse(w, r, http.StatusMethodNotAllowed, "the method is not for this path: use "+methods)
+			return
+		}
+		refuse(w, r, http.StatusNotFound, "there is nothing at this path: / lists what there is")
+	})
+}
+
+// headOnly has a handler set the header, and say nothing.
+type headOnly struct{ http.ResponseWriter }
+
+func (headOnly) WriteHeader(int)             {}
+func (headOnly) Write(p []byte) (int, error) { return len(p), nil }
 
 func answer(w http.ResponseWriter, status int, text string) {
 	head(w, "text/plain; charset=utf-8")

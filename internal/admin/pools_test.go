@@ -166,7 +166,7 @@ func TestOperatorsHand(t *testing.T) {
 		{name: "drain for a time", path: "/pools/openai/keys/k0/drain?for=1m", status: 400, want: "bench only", state: "valid"},
 		{name: "no JSON", path: "/pools/openai/keys/k0/bench", body: "for=10m", status: 400, want: `{\"for\":\"10m\"}`, state: "valid"},
 		{name: "JSON of another kind", path: "/pools/openai/keys/k0/bench", body: `{"fro":"10m"}`, status: 400, want: `{\"for\":\"10m\"}`, state: "valid"},
-		{name: "reading changes nothing", method: "GET", path: "/pools/openai/keys/k0/bench", status: 405, want: "Method Not Allowed", state: "valid"},
+		{name: "reading changes nothing", method: "GET", path: "/pools/openai/keys/k0/bench", status: 405, want: "the method is not for this path: use POST", state: "valid"},
 		{name: "unknown pool", method: "GET", path: "/pools/x", status: 404, want: `"known": [`, state: "valid"},
 	}
 	for _, tt := range tests {
