@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"time"
+
+	"golang.org/x/term"
 
 	"keybridge/internal/demo"
 )
@@ -25,14 +26,10 @@ func (p program) set(name string) string {
 	return v
 }
 
-// terminal tells whether somebody looks on.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+// terminal tells whether somebody sits there.
+func terminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && f != nil && term.IsTerminal(int(f.Fd()))
 }
 
 // told says that the user has read the error already.

@@ -39,7 +39,7 @@ func runMain(gateway func(context.Context, app.Options) error) int {
 		signal.Stop(signals) // before the cancel: a second signal finds the default again and kills at once
 		cancel()
 	}()
-	p := program{called: quoted(os.Args[0]), serve: gateway, env: os.LookupEnv, stdout: os.Stdout, stderr: os.Stderr}
+	p := program{called: quoted(os.Args[0]), serve: gateway, env: os.LookupEnv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	return p.run(ctx, os.Args[1:])
 }
 
@@ -48,6 +48,7 @@ type program struct {
 	called         string // how the command was called, for what it tells to paste
 	serve          func(context.Context, app.Options) error
 	env            config.Env
+	stdin          *os.File
 	stdout, stderr io.Writer
 }
 

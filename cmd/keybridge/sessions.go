@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -135,6 +137,7 @@ type forgetCommand struct {
 	gatewayFlags
 
 	Caller string `arg:"" help:"The caller: the token's name, - for callers without one."`
+	Yes    bool   `help:"Do not ask, as a terminal is asked."`
 	JSON   bool   `name:"json" help:"Print the gateway's answer as it is."`
 }
 
@@ -145,6 +148,9 @@ func (p program) forget(ctx context.Context, c *forgetCommand) error {
 	}
 	if c.Caller == "" {
 		return errors.New("the caller's name is empty: - stands for callers without one")
+	}
+	if !c.Yes && terminal(p.stdin) && !p.agreed(ctx, "Delete everything that is recorded of "+printable(c.Caller)+", for good?") {
+		return errors.New("nothing was deleted")
 	}
 	o.client.Timeout = 0 // there may be much to delete
 	body, err := o.ask(ctx, http.MethodDelete, "/callers/"+element(c.Caller)+"/records")
@@ -162,4 +168,20 @@ func (p program) forget(ctx context.Context, c *forgetCommand) error {
 	_, err = fmt.Fprintf(p.stdout, "nothing is recorded of %s any more: %s and %s are deleted\n",
 		c.Caller, counted(gone.Interceptions, "request"), counted(gone.Sessions, "session"))
 	return err
+}
+
+// agreed tells whether who sits there says yes.
+func (p program) agreed(ctx context.Context, question string) bool {
+	_, _ = fmt.Fprint(p.stderr, question+" [y/N] ") // who cannot see it says no
+	said := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(p.stdin).ReadString('\n') // nothing is no
+		said <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case word := <-said:
+		return word == "y" || word == "yes"
+	case <-ctx.Done():
+		return false
+	}
 }

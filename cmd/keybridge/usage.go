@@ -59,7 +59,7 @@ func (p program) operator(g *gatewayFlags) (operator, error) {
 
 // chosen are the requests that a command is about. The gateway reads the values.
 type chosen struct {
-	From       *string `placeholder:"TIME" help:"What began at this time or later: 2026-11-23, 2026-11-23T14:30:00Z, or how long ago, such as 24h or 30d. Dates are in UTC."`
+	From       *string `placeholder:"TIME" help:"What began at this time or later: 2026-11-23, 2026-11, 2026-11-23T14:30:00Z, or how long ago, such as 24h or 30d. Dates are in UTC."`
 	To         *string `placeholder:"TIME" help:"What began before this time."`
 	Caller     *string `placeholder:"NAME" help:"Of this caller: the token's name, - for those without one."`
 	Client     *string `placeholder:"NAME" help:"Of this program, such as claude-code."`
