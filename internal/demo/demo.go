@@ -74,6 +74,7 @@ type show struct {
 	tally     tally
 	watch     *watch
 	scene     *scene
+	missed    []string // that there was nothing to see of
 }
 
 // Run runs the demo. Its error is FailedError if something did not hold.

@@ -154,7 +154,11 @@ func (w *watch) left(provider string, gone []keypool.KeyStatus, now time.Time) {
 		if sharedBy(gone[:i], k) {
 			continue
 		}
-		text := fmt.Sprintf("%s: %s, next try in %s", k.State, reason(k), next(k, now))
+		when := "in " + next(k, now)
+		if when == "in now" {
+			when = "at once"
+		}
+		text := fmt.Sprintf("%s: %s, next try %s", k.State, reason(k), when)
 		keys := []string{k.ID}
 		for _, o := range gone[i+1:] {
 			if slices.Contains(k.Organization.Shared, o.ID) {
