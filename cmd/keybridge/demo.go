@@ -32,6 +32,18 @@ func terminal(stream any) bool {
 	return ok && f != nil && term.IsTerminal(int(f.Fd()))
 }
 
+// width is how much fits into a line of a terminal, 0 if it is none.
+func width(stream any) int {
+	if !terminal(stream) {
+		return 0
+	}
+	n, _, err := term.GetSize(int(stream.(*os.File).Fd()))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // told says that the user has read the error already.
 func told(err error) bool {
 	_, ok := errors.AsType[demo.FailedError](err)

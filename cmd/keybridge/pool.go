@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"keybridge/internal/config"
@@ -244,15 +243,17 @@ func printPools(w io.Writer, body []byte, now time.Time) error {
 		return err
 	}
 	var b bytes.Buffer
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	line(table, "PROVIDER", "KEY", "STATE", "REASON", "BACK IN", "DOMAIN", "HEADROOM", "IN FLIGHT", "SERVED", "SESSIONS")
+	t := table{most: width(w)}
+	t.text("PROVIDER", "KEY", "STATE", "REASON", "BACK IN")
+	t.cut("DOMAIN")
+	t.text("HEADROOM", "IN FLIGHT", "SERVED", "SESSIONS")
 	for _, p := range all.Pools {
 		for _, k := range p.Keys {
-			line(table, p.Provider, k.ID, k.state(), k.reason(), k.back(now), k.domain(), k.headroom(),
+			t.row(p.Provider, k.ID, k.state(), k.reason(), k.back(now), k.domain(), k.headroom(),
 				strconv.Itoa(k.InFlight), strconv.Itoa(k.Served), strconv.Itoa(k.Sessions))
 		}
 	}
-	_ = table.Flush()
+	t.write(&b)
 	for _, p := range all.Pools {
 		if p.Waiting > 0 {
 			fmt.Fprintf(&b, "%s: waiting for a key: %s\n", p.Provider, counted(int64(p.Waiting), "request"))

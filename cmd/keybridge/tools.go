@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"keybridge/internal/config"
@@ -83,12 +82,12 @@ func printTools(w io.Writer, body []byte, now time.Time) error {
 		return err
 	}
 	var b bytes.Buffer
-	servers := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	line(servers, "SERVER", "STATE", "TOOLS", "FOR", "PROTOCOL")
+	servers := table{}
+	servers.text("SERVER", "STATE", "TOOLS", "FOR", "PROTOCOL")
 	for _, s := range all.Servers {
-		line(servers, s.Name, s.state(), strconv.Itoa(s.Tools), orElse(strings.Join(s.Callers, ", "), "everyone"), orElse(s.Protocol, "-"))
+		servers.row(s.Name, s.state(), strconv.Itoa(s.Tools), orElse(strings.Join(s.Callers, ", "), "everyone"), orElse(s.Protocol, "-"))
 	}
-	_ = servers.Flush() // into memory
+	servers.write(&b)
 	for _, s := range all.Servers {
 		if !s.Up {
 			b.WriteString(s.why(now) + "\n")
@@ -102,12 +101,13 @@ func printTools(w io.Writer, body []byte, now time.Time) error {
 		}
 		b.WriteString("\n")
 	} else {
-		tools := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		line(tools, "NAME", "SERVER", "ITS TOOL", "DESCRIPTION")
+		tools := table{most: width(w)}
+		tools.text("NAME", "SERVER", "ITS TOOL")
+		tools.cut("DESCRIPTION")
 		for _, t := range all.Tools {
-			line(tools, t.Name, t.Server, t.Tool, orElse(clip(t.Description), "-"))
+			tools.row(t.Name, t.Server, t.Tool, orElse(clip(printable(t.Description)), "-"))
 		}
-		_ = tools.Flush()
+		tools.write(&b)
 	}
 	_, err := b.WriteTo(w)
 	return err
@@ -129,8 +129,6 @@ func (s shownServer) why(now time.Time) string {
 	return said + ": " + orElse(s.Error, "it is being connected to")
 }
 
-func line(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) } // into memory
-
 func orElse(text, otherwise string) string {
 	if text == "" {
 		return otherwise
@@ -139,8 +137,9 @@ func orElse(text, otherwise string) string {
 }
 
 // clip keeps a table's line about as long as a terminal's.
-func clip(text string) string {
-	const most = 80
+func clip(text string) string { return clipTo(text, 80) }
+
+func clipTo(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most-1]) + "…"
 	}

@@ -11,11 +11,13 @@ import (
 type table struct {
 	columns []column
 	rows    [][]string
+	most    int // how wide it should be; 0: as it likes
 }
 
 type column struct {
 	name   string
 	number bool
+	loose  bool // is cut if the table is too wide
 }
 
 func (t *table) text(names ...string) {
@@ -26,9 +28,12 @@ func (t *table) text(names ...string) {
 
 func (t *table) numbers(names ...string) {
 	for _, name := range names {
-		t.columns = append(t.columns, column{name, true})
+		t.columns = append(t.columns, column{name: name, number: true})
 	}
 }
+
+// cut adds a text that nobody needs whole.
+func (t *table) cut(name string) { t.columns = append(t.columns, column{name: name, loose: true}) }
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
@@ -47,6 +52,7 @@ func (t *table) write(b *bytes.Buffer) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
+	t.narrow(rows, widths)
 	var line strings.Builder
 	for _, row := range rows {
 		line.Reset()
@@ -62,6 +68,27 @@ func (t *table) write(b *bytes.Buffer) {
 			}
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+}
+
+// narrow cuts what may be cut until the table fits.
+func (t *table) narrow(rows [][]string, widths []int) {
+	const gap, least = 2, 12
+	over := -gap - t.most
+	for _, w := range widths {
+		over += w + gap
+	}
+	if t.most == 0 || over <= 0 {
+		return
+	}
+	for i := range t.columns {
+		if !t.columns[i].loose || widths[i] <= least {
+			continue
+		}
+		widths[i] = max(least, widths[i]-over)
+		for _, row := range rows {
+			row[i] = clipTo(row[i], widths[i])
+		}
 	}
 }
 

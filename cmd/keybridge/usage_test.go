@@ -44,6 +44,28 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
+// A table that is too wide loses what nobody needs whole, but not all of it.
+func TestNarrowTable(t *testing.T) {
+	t.Parallel()
+	for most, want := range map[int]string{
+		0:  "A       LONG                  Z\nneeded  äbcdefghijklmnopqrst  9\n",
+		31: "A       LONG                  Z\nneeded  äbcdefghijklmnopqrst  9\n",
+		30: "A       LONG                 Z\nneeded  äbcdefghijklmnopqr…  9\n",
+		5:  "A       LONG          Z\nneeded  äbcdefghijk…  9\n",
+	} {
+		narrow := table{most: most}
+		narrow.text("A")
+		narrow.cut("LONG")
+		narrow.numbers("Z")
+		narrow.row("needed", "äbcdefghijklmnopqrst", "9")
+		var b bytes.Buffer
+		narrow.write(&b)
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Errorf("%d wide (-want +got):\n%s", most, diff)
+		}
+	}
+}
+
 func TestUsageTable(t *testing.T) {
 	t.Parallel()
 	if got := (&chosen{From: new("7d"), Key: new("no key"), Caller: new("nobody")}).filters(); got != " of --caller=nobody --key='no key'" {
