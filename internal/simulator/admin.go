@@ -1,11 +1,14 @@
 package simulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 const maxFaults = 1 << 20
@@ -28,8 +31,13 @@ func (s *Simulator) Admin() http.Handler {
 	m.HandleFunc("GET /names", func(w http.ResponseWriter, _ *http.Request) { show(w, Names()) })
 	m.HandleFunc("GET /log", func(w http.ResponseWriter, r *http.Request) {
 		calls := s.Log()
-		if n, err := strconv.Atoi(r.URL.Query().Get("last")); err == nil && n >= 0 && n < len(calls) {
-			calls = calls[len(calls)-n:]
+		if last := r.URL.Query().Get("last"); last != "" {
+			n, err := strconv.Atoi(last)
+			if err != nil || n < 0 {
+				refuse(w, fmt.Errorf("last %q: write how many calls, such as last=20", last))
+				return
+			}
+			calls = calls[max(0, len(calls)-n):]
 		}
 		show(w, calls)
 	})
@@ -48,10 +56,11 @@ func (s *Simulator) shown() []Fault { return append([]Fault{}, s.Faults()...) }
 // all others. Nothing is armed if one of them is wrong.
 func (s *Simulator) armed(w http.ResponseWriter, r *http.Request, replace bool) {
 	faults, err := readFaults(http.MaxBytesReader(w, r.Body, maxFaults))
+	for _, f := range faults {
+		err = cmp.Or(err, s.strikes(f))
+	}
 	if err != nil {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write(append(indented(object{{"error", err.Error()}}), '\n'))
+		refuse(w, err)
 		return
 	}
 	if replace {
@@ -60,6 +69,27 @@ func (s *Simulator) armed(w http.ResponseWriter, r *http.Request, replace bool) 
 		s.faults.add(faults...)
 	}
 	show(w, s.shown())
+}
+
+// strikes tells of a fault for a key that there is not: it would strike nobody.
+func (s *Simulator) strikes(f Fault) error {
+	if f.Key == "" {
+		return nil
+	}
+	var names []string
+	for _, k := range s.opts.Keys {
+		if k.Name == f.Key && (f.Provider == "" || f.Provider == k.Provider) {
+			return nil
+		}
+		names = append(names, k.Provider+"/"+k.Name)
+	}
+	return fmt.Errorf("simulator: there is no key %q of %s: the keys are %s", f.Key, cmp.Or(f.Provider, "any provider"), strings.Join(names, ", "))
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadRequest)
+	_, _ = w.Write(append(indented(object{{"error", err.Error()}}), '\n'))
 }
 
 func readFaults(r io.Reader) ([]Fault, error) {
