@@ -112,7 +112,7 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.listen(c); err != nil {
+	if err = a.listen(c); err != nil {
 		return nil, err
 	}
 	lines := newLines(a.o.Stderr)

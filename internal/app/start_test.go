@@ -230,7 +230,7 @@ func TestStartProblems(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "end what uses the port") {
 		t.Errorf("a taken port: %v", err)
 	}
-	if _, err := os.Stat(data); err == nil {
+	if _, err = os.Stat(data); err == nil {
 		t.Error("with a taken port the record and the state are touched, which may be another gateway's")
 	}
 	err = app.Run(t.Context(), app.Options{ConfigPath: filepath.Join(t.TempDir(), "none.yaml"), Env: noEnv})
