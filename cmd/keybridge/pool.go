@@ -71,7 +71,7 @@ func (p program) pool(ctx context.Context, command string, c *poolCommands) erro
 		body, err = o.act(ctx, c.Drain, "drain", "")
 	case "reload":
 		body, err = o.ask(ctx, http.MethodPost, "/-/reload")
-		show = printText
+		show = printReload
 	default:
 		path := "/pools"
 		if c.Show.Provider != "" {
@@ -140,6 +140,7 @@ func (o operator) send(ctx context.Context, method, path string) (*http.Response
 	if err != nil {
 		return nil, fmt.Errorf("ask the gateway: %w", err)
 	}
+	req.Header.Set("Accept", "application/json") // a reload answers in text else
 	if o.token != "" {
 		req.Header.Set("Authorization", "Bearer "+o.token)
 	}
@@ -181,15 +182,13 @@ func (o operator) refused(status int, body []byte) error {
 	var c struct {
 		Error struct{ Message string }
 	}
-	switch text := strings.TrimSpace(string(body)); {
+	switch {
 	case status == http.StatusUnauthorized && o.token == "":
 		return fmt.Errorf("the gateway on %s asks for its admin_token: name it with %s, --config or KEYBRIDGE_ADMIN_TOKEN", o.address, o.flag)
 	case status == http.StatusUnauthorized:
 		return fmt.Errorf("the gateway on %s does not accept this token as its admin_token", o.address)
 	case json.Unmarshal(body, &c) == nil && c.Error.Message != "":
 		return errors.New(c.Error.Message)
-	case status == http.StatusInternalServerError && text != "":
-		return errors.New(text) // a reload's problems
 	}
 	return fmt.Errorf("what listens on %s is not the operator's side of a gateway, it answers %d: name the right address with --admin or --config", o.address, status)
 }
@@ -222,8 +221,8 @@ type (
 	}
 )
 
-func printText(w io.Writer, body []byte, _ time.Time) error {
-	_, err := w.Write(body)
+func printReload(w io.Writer, _ []byte, _ time.Time) error {
+	_, err := fmt.Fprintln(w, "reloaded")
 	return err
 }
 
