@@ -22,13 +22,15 @@ type writing struct {
 	text  *dialect.Excerpt
 	blank bool // it began with an empty object: the first delta takes its place
 
+	block, id  string // the block's type, and its id if it is a call
 	kind, name string // of the deltas, and of their member
 	head       []byte // how those of the API begin
 	member     string // name, as it stands behind that
 }
 
-func newWriting(index int64, text *dialect.Excerpt, thought bool) writing {
+func newWriting(index int64, c *content, text *dialect.Excerpt, thought bool) writing {
 	w := writing{index: index, text: text, blank: !thought, kind: "input_json_delta", name: "partial_json"}
+	w.block, w.id = dialect.Text(c.kind), dialect.Word(c.id)
 	if thought {
 		w.kind, w.name = "thinking_delta", "thinking"
 	}
@@ -75,15 +77,32 @@ func contentOf(block []byte) (c content) {
 	}
 }
 
+// again says that the block begins anew which is open under its index, of this type and
+// id: llama.cpp does that with what it sends last. One that says something is another.
+func (c *content) again(kind, id string) bool {
+	switch kind {
+	case "text", "thinking":
+	case "tool_use", "server_tool_use", "mcp_tool_use":
+		if id == "" || dialect.Word(c.id) != id {
+			return false
+		}
+	default:
+		return false
+	}
+	return spells(c.kind, kind) && !dialect.Says(c.text) && !dialect.Says(c.thinking) && !dialect.Says(c.input)
+}
+
 // start tells the start of a block that is still empty from one that has its whole
 // content at once, such as redacted thinking or a server tool's result.
 func (b *blocks) start(event []byte) dialect.Kind {
 	index, block := indexed(event, "content_block")
 	c := contentOf(block)
-	text, thought := b.add(&c)
-	b.end(index) // an index that comes again means the later block
-	if text != nil {
-		b.open = append(b.open, newWriting(index, text, thought))
+	if i := b.at(index); i < 0 || !c.again(b.open[i].block, b.open[i].id) {
+		text, thought := b.add(&c)
+		b.end(index) // an index that comes again means the later block
+		if text != nil {
+			b.open = append(b.open, newWriting(index, &c, text, thought))
+		}
 	}
 	var said []byte
 	switch string(c.kind) {
@@ -184,7 +203,7 @@ func (b *blocks) grow(event []byte) {
 	if i < 0 {
 		return
 	}
-	if w := &b.open[i]; dialect.Text(dialect.Member(delta, "type")) == w.kind {
+	if w := &b.open[i]; spells(dialect.Member(delta, "type"), w.kind) {
 		w.add(dialect.Member(delta, w.name))
 	}
 }
@@ -233,6 +252,14 @@ func (b *blocks) stop(event []byte) {
 // end lets go of the block that deltas go on with under this index, if there is one.
 func (b *blocks) end(index int64) {
 	b.open = slices.DeleteFunc(b.open, func(w writing) bool { return w.index == index })
+}
+
+// spells compares what a JSON string says, without a copy of it unless it has escapes.
+func spells(value []byte, text string) bool {
+	if bytes.IndexByte(value, '\\') >= 0 {
+		return dialect.Text(value) == text
+	}
+	return len(value) == len(text)+len(`""`) && value[0] == '"' && string(value[1:len(value)-1]) == text
 }
 
 // indexed reads an event of a block: which it is, and the named member.

@@ -199,6 +199,12 @@ func object(members [][]byte) []byte {
 func (s *splicer) open(e wire.Event) {
 	b := s.newBlock(dialect.Member(e.Data, "content_block"))
 	index := dialect.Member(e.Data, "index")
+	if was := s.turn.open[string(index)]; was != nil && was.again(b) {
+		if !s.edited { // else the client has seen it begin, or is not to
+			s.pass(e)
+		}
+		return
+	}
 	s.turn.blocks = append(s.turn.blocks, b)
 	s.turn.kept += len(b.raw) + len(index) + dialect.KeptCost
 	if s.turn.open == nil {

@@ -38,6 +38,13 @@ func (s *splicer) newBlock(raw []byte) *block {
 	return b
 }
 
+// again says that what begins is this block, which has not ended. A call of another name
+// is another, whatever its id: whether the client sees it hangs on the name.
+func (b *block) again(next *block) bool {
+	c := contentOf(next.raw)
+	return !b.closed && b.name == next.name && c.again(b.kind, dialect.Word(dialect.Member(b.raw, "id")))
+}
+
 // grow takes in a delta, and says how much of it is kept.
 func (b *block) grow(delta []byte) (kept int) {
 	switch dialect.Text(dialect.Member(delta, "type")) {

@@ -3,6 +3,7 @@ package messages_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -324,6 +325,72 @@ func TestNumbersInAnyOrder(t *testing.T) {
 		got = append(got, dialect.TypeOf(e)[len("content_block_"):]+" "+string(dialect.Member(e.Data, "index")))
 	}
 	same(t, "numbers", []string{"start 0", "start 2", "start 1", "start -1", "start 3", "stop -1", "stop 3", "stop 1"}, got)
+}
+
+// A block that is open and begins again goes on: nobody gets it twice, nor another's number.
+func TestBlocksThatBeginAgain(t *testing.T) {
+	t.Parallel()
+	says := func(piece string) string {
+		return fmt.Sprintf(`{"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":%q}}`, piece)
+	}
+	blank, bash := `{"type":"text","text":""}`, call("t1", "bash", "{}")
+	stream := func(id, name string, more ...string) string {
+		f := fmt.Sprintf(`{"type":"tool_use","id":%q,"name":%q}`, id, name)
+		var b strings.Builder
+		for _, data := range slices.Concat([]string{
+			`{"type":"message_start","message":{"id":"msg_a","content":[]}}`,
+			starts(0, thinks("")), ponders("h"), starts(0, thinks("")), ponders("m"),
+			starts(1, f), grows(1, `{"a":`), starts(1, f), grows(1, `1}`),
+			starts(2, blank), says("A"), starts(2, blank), says("B"),
+			starts(3, bash), grows(3, `{"command":`), starts(3, bash), grows(3, `"ls"}`),
+		}, more, []string{
+			stops(0), stops(1), stops(2), stops(3),
+			`{"type":"message_delta","delta":{"stop_reason":"tool_use","stop_sequence":null},"usage":{"output_tokens":7}}`,
+			`{"type":"message_stop"}`,
+		}) {
+			fmt.Fprintf(&b, "event: %s\ndata: %s\n\n", dialect.Text(dialect.Member([]byte(data), "type")), data)
+		}
+		return b.String()
+	}
+	plain := stream("c1", "f")
+	c := converse(t, wire.SSE, plain)
+	if string(c.raw) != plain {
+		t.Errorf("what came is not what went out: %s", c.raw)
+	}
+	other := []string{thinks("hm"), call("c1", "f", `{"a":1}`), `{"type":"text","text":"AB"}`, theirs("t1")}
+	same(t, "raw", parsed(t, list(other...)), parsed(t, string(c.saids[0].Raw)))
+
+	c = converse(t, wire.SSE, stream("o1", "kb_f"))
+	said := c.saids[0]
+	other[1] = call("o1", "kb_f", `{"a":1}`)
+	same(t, "raw", parsed(t, list(other...)), parsed(t, string(said.Raw)))
+	same(t, "calls and cut", []int{1, 1, 1}, []int{len(said.Mine), len(said.Others), len(c.steps)})
+	// What is unedited yet is as it came.
+	begun := starts(0, thinks(""))
+	if n := strings.Count(string(c.raw), begun); n != 2 {
+		t.Errorf("%s came %d times, want 2", begun, n)
+	}
+	var got []string
+	for _, e := range c.events {
+		if kind, is := strings.CutPrefix(dialect.TypeOf(e), "content_block_"); is && kind != "delta" {
+			got = append(got, kind+" "+string(dialect.Member(e.Data, "index")))
+		}
+	}
+	same(t, "numbers", []string{"start 0", "start 0", "start 1", "start 2", "stop 0", "stop 1", "stop 2"}, got)
+
+	// Another call under its number is another, and the first has no end.
+	said = converse(t, wire.SSE, stream("o1", "kb_f", starts(1, call("o2", "kb_f", "{}")))).saids[0]
+	if !said.Cut || len(said.Mine) != 2 {
+		t.Errorf("cut %t: %s", said.Cut, said.Raw)
+	}
+	// A hidden one is not shown by the id of one that is.
+	c = converse(t, wire.SSE, stream("c1", "f", starts(1, call("c1", "kb_f", "{}"))))
+	if strings.Contains(string(c.raw), "kb_f") || len(c.saids[0].Mine) != 1 || !c.saids[0].Cut {
+		t.Errorf("%+v: %s", c.saids[0], c.raw)
+	}
+	// What begins once the first has ended is another too.
+	said = converse(t, wire.SSE, stream("o1", "kb_f", stops(2), starts(2, blank), says("C"))).saids[0]
+	same(t, "raw", parsed(t, list(append(other, `{"type":"text","text":"C"}`)...)), parsed(t, string(said.Raw)))
 }
 
 // FuzzSplice lets a splicer see anything: it must not panic, nor change what holds no
