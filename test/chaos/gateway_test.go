@@ -95,7 +95,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// start starts it, and waits until it listens.
+// start starts it, and waits until it serves: it listens before that.
 func (g *gateway) start(t *testing.T) {
 	t.Helper()
 	var err error
@@ -108,14 +108,15 @@ func (g *gateway) start(t *testing.T) {
 	if err := g.process.Start(); err != nil {
 		t.Fatal(err)
 	}
+	asks := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
 	for end := time.Now().Add(30 * time.Second); ; {
-		conn, err := net.Dial("tcp", g.listen)
+		resp, err := asks.Get("http://" + g.listen + "/")
 		if err == nil {
-			conn.Close()
+			resp.Body.Close()
 			return
 		}
 		if !until(t.Context(), time.Now().Add(5*time.Millisecond)) || time.Now().After(end) {
-			t.Fatalf("the gateway does not listen: %v\n%s", err, g.said())
+			t.Fatalf("the gateway does not serve: %v\n%s", err, g.said())
 		}
 	}
 }
