@@ -48,10 +48,15 @@ func (o *observer) Event(e wire.Event) dialect.Kind {
 	case bytes.HasPrefix(e.Data, []byte("[DONE]")):
 		o.done = true
 		return dialect.End
-	case o.content && (o.usual.Like(e.Data) || o.heard.goesOn(e.Data) || o.plain(e.Data)):
+	case o.content && o.glance(e.Data):
 		return dialect.Content
 	}
 	return o.chunk(e.Data)
+}
+
+// glance takes in a chunk of which not all has to be read, and reports whether it is one.
+func (o *observer) glance(data []byte) bool {
+	return o.usual.Like(data) || o.heard.goesOn(data) || o.plain(data)
 }
 
 // body reads a whole answer; one that is cut short is no End.
@@ -245,10 +250,12 @@ func (o *observer) plain(data []byte) bool {
 }
 
 // news reports whether a chunk may tell whose answer it is, as long as that is not known.
+// One with null tells nothing, nor does any that is like it; one that is like another
+// with "" may.
 func (o *observer) news(data []byte) bool {
-	return o.turn.ID == "" && bytes.Contains(data, []byte(`"id"`)) ||
-		o.turn.Model == "" && bytes.Contains(data, []byte(`"model"`)) ||
-		o.turn.Tier == "" && bytes.Contains(data, []byte(`"service_tier"`))
+	return o.turn.ID == "" && !only(data, `"id"`, "n") ||
+		o.turn.Model == "" && !only(data, `"model"`, "n") ||
+		o.turn.Tier == "" && !only(data, `"service_tier"`, "n")
 }
 
 // bland reports whether a chunk has no error, no usage and no end in it.
