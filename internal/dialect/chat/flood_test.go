@@ -20,6 +20,8 @@ func TestFlood(t *testing.T) { // not a parallel one: it measures the heap
 		delta(`"reasoning_details":[{"type":"x","data":"LARGE"}]`),
 		delta(`"tool_calls":[{"index":0,"function":{"arguments":"LARGE"}}]`), // whose name never comes
 		delta(`"tool_calls":[{"index":0,"id":"c0","function":{"name":"shell","arguments":"LARGE"}}]`),
+		delta(`"tool_calls":[{"index":"NUMBERLARGE","function":{"name":"shell"}}]`),
+		delta(`"tool_calls":[{"index":NUMBER,"id":"LARGE","function":{"name":"shell"}}]`),
 	} {
 		dialecttest.Flood(t, chat.New(), delta(`"role":"assistant"`), event)
 	}

@@ -42,6 +42,7 @@ type turn struct {
 	finish string
 
 	kept   int  // how much of it, in bytes
+	queued int  // how much waits besides, and is remembered of the chunk that is read
 	passed bool // the client has seen the end of the turn
 	late   bool // a call came after that
 	failed bool
@@ -93,11 +94,13 @@ func (s *splicer) Event(e wire.Event) []wire.Event {
 
 // bound forgets a turn of which too much is kept.
 func (s *splicer) bound() {
-	t := &s.now
-	if !t.full() {
-		return
+	if t := &s.now; t.full() {
+		s.release()
+		t.forget()
 	}
-	s.release()
+}
+
+func (t *turn) forget() {
 	t.failed, t.kept = true, 0
 	t.said, t.calls, t.named = gathered{}, nil, nil
 }
@@ -124,9 +127,13 @@ func (s *splicer) chunk(e wire.Event) {
 	}
 	c := s.read(e.Data)
 	if c.failed {
+		full := t.full() // also by what is released
 		s.release()
 		t.failed = true
 		s.pass(s.edited(e, &c, all))
+		if full {
+			t.forget()
+		}
 		return
 	}
 	if c.finish != "" {
@@ -136,7 +143,7 @@ func (s *splicer) chunk(e wire.Event) {
 	switch {
 	case len(c.calls) > 0 && t.open > 0:
 		t.waits = append(t.waits, waiting{event: e.Clone(), chunk: c})
-		t.kept += len(e.Raw) + dialect.KeptCost
+		t.queued += len(e.Raw) + dialect.KeptCost
 		return
 	case t.open == 0:
 		s.release()
@@ -191,7 +198,7 @@ func (s *splicer) settle() {
 func (s *splicer) release() {
 	s.settle()
 	waits := s.now.waits
-	s.now.waits = nil
+	s.now.waits, s.now.queued = nil, 0
 	for i := range waits {
 		s.show(waits[i].event, &waits[i].chunk)
 	}

@@ -20,7 +20,7 @@ func (s *splicer) body(e wire.Event) {
 	c := s.read(e.Data)
 	if c.failed {
 		t.failed = true
-		s.pass(e)
+		s.pass(s.edited(e, &c, all))
 		return
 	}
 	t.finish = c.finish

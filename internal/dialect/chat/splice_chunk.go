@@ -141,7 +141,7 @@ func (s *splicer) delta(c *chunk, delta []byte) {
 					break
 				}
 				c.calls = append(c.calls, s.fragment(f))
-				t.kept += fragmentCost
+				t.queued += fragmentCost
 			}
 		case "audio":
 			c.says = c.says || dialect.Says(v)
@@ -153,11 +153,11 @@ func (s *splicer) delta(c *chunk, delta []byte) {
 	}
 }
 
-// fragmentCost is what a chunk remembers of a fragment.
+// fragmentCost is what a chunk remembers of a fragment, until it is shown.
 const fragmentCost = 64 // bytes, about
 
 // full says that too much is kept of the turn to go on with it.
-func (t *turn) full() bool { return t.kept > dialect.MostKept }
+func (t *turn) full() bool { return t.kept+t.queued > dialect.MostKept }
 
 // audio notes what was spoken: it is repeated by its id alone.
 func (t *turn) audio(v []byte) {
@@ -182,7 +182,7 @@ func (s *splicer) fragment(f []byte) *call {
 	if c == nil {
 		c = &call{index: bytes.Clone(index)}
 		t.calls = append(t.calls, c)
-		t.kept += dialect.KeptCost
+		t.kept += 2*len(index) + dialect.KeptCost // it is looked up by it
 		t.open++
 		if t.named == nil {
 			t.named = map[string]*call{}
@@ -327,11 +327,15 @@ func (s *splicer) editDelta(delta []byte, c *chunk, next *int) []byte {
 	})
 }
 
-// editCalls leaves the gateway's calls out, and is nil if there are no others.
+// editCalls leaves the gateway's calls out, and those that were not read, because too much
+// is kept: they may be the gateway's. It is nil if there are no others.
 func (s *splicer) editCalls(list []byte, c *chunk, next *int) []byte {
 	kept, all := 0, 0
 	edited := rework(list, func(_, f []byte) []byte {
 		if all++; *next >= len(c.calls) {
+			if isObject(f) {
+				return nil
+			}
 			return f
 		}
 		call := c.calls[*next]

@@ -22,6 +22,7 @@ type gathered struct {
 type piece struct {
 	bits []bit
 	list bool
+	kept int // how much its bits are
 }
 
 // bit is a run of text, any other value, or an element of a list that is still coming.
@@ -36,35 +37,36 @@ type bit struct {
 // that is too much.
 func (g *gathered) add(name string, value []byte) (cost int) {
 	p, cost := g.piece(name)
+	more := 0
 	switch {
 	case string(value) == "null":
 	case isText(value):
-		p.join(value)
-		cost += len(value)
+		more = p.join(value)
 	case isArray(value):
 		p.list = true
-		for parts := dialect.PartsOf(value); cost <= dialect.MostKept; {
+		for parts := dialect.PartsOf(value); cost+more <= dialect.MostKept; {
 			_, v, ok := parts.Next()
 			if !ok {
 				break
 			}
-			cost += p.element(v)
+			more += p.element(v)
 		}
 	default:
-		p.bits, p.list = []bit{{raw: bytes.Clone(value)}}, false
-		cost += len(value) + dialect.KeptCost
+		more = p.set(value)
 	}
-	return cost
+	p.kept += more
+	return cost + more
 }
 
 // keep takes in a member that comes whole, and returns how much more is kept.
 func (g *gathered) keep(name string, value []byte) (cost int) {
 	p, cost := g.piece(name)
+	more := 0
 	if string(value) != "null" {
-		p.bits, p.list = []bit{{raw: bytes.Clone(value)}}, false
-		cost += len(value)
+		more = p.set(value)
 	}
-	return cost
+	p.kept += more
+	return cost + more
 }
 
 // piece is the member of this name, and what it costs if it is new: one of too many
@@ -81,25 +83,33 @@ func (g *gathered) piece(name string) (p *piece, cost int) {
 	return p, cost
 }
 
-func (p *piece) join(text []byte) {
+// set puts a value in the place of what was there, and returns how much more that is,
+// which may be less than nothing.
+func (p *piece) set(value []byte) (more int) {
+	p.bits, p.list = []bit{{raw: bytes.Clone(value)}}, false
+	return len(value) - p.kept
+}
+
+// join puts a text behind what was there, and returns how much more that is.
+func (p *piece) join(text []byte) (more int) {
 	if n := len(p.bits); n > 0 && p.bits[n-1].text {
 		b := &p.bits[n-1]
 		b.raw = b.raw[:len(b.raw)-1]
 		b.raw = append(b.raw, text[1:]...)
-		return
+		return len(text) - len(`""`)
 	}
 	p.bits = append(p.bits, bit{raw: bytes.Clone(text), text: true})
+	return len(text)
 }
 
 // element takes in an element of a list. Reasoning comes in pieces that are elements,
 // too: they are joined to the block that they continue, which its signature ends. It
 // returns how much more is kept.
 func (p *piece) element(v []byte) (cost int) {
-	cost = len(v) + dialect.KeptCost
 	kind := dialect.Text(dialect.Member(v, "type"))
 	if kind != "thinking" && kind != "reasoning.text" && kind != "reasoning.summary" {
 		p.bits = append(p.bits, bit{raw: bytes.Clone(v)})
-		return cost
+		return len(v) + dialect.KeptCost
 	}
 	var g *gathered
 	if n := len(p.bits); n > 0 && p.bits[n-1].object != nil {
@@ -107,7 +117,7 @@ func (p *piece) element(v []byte) (cost int) {
 	}
 	if g == nil || dialect.Text(g.value("type")) != kind || dialect.Says(g.value("signature")) ||
 		string(g.value("index")) != string(dialect.Member(v, "index")) {
-		g = &gathered{}
+		g, cost = &gathered{}, dialect.KeptCost
 		p.bits = append(p.bits, bit{object: g})
 	}
 	for parts := dialect.PartsOf(v); cost <= dialect.MostKept; {
@@ -199,13 +209,14 @@ type call struct {
 	fn     gathered
 }
 
-// add takes in a fragment, and returns how much of it is kept.
+// add takes in a fragment, and returns how much more is kept. Of one that is too much it
+// still looks for the name, which says whose it is.
 func (c *call) add(fragment []byte) (cost int) {
-	cost = len(fragment)
-	for parts := dialect.PartsOf(fragment); cost <= dialect.MostKept; {
+	before := c.size()
+	for parts := dialect.PartsOf(fragment); ; {
 		name, v, ok := parts.Next()
 		if !ok {
-			break
+			return cost + c.size() - before
 		}
 		switch string(name) {
 		case "index":
@@ -215,19 +226,27 @@ func (c *call) add(fragment []byte) (cost int) {
 			}
 		case "function", "custom":
 			c.custom = c.custom || string(name) == "custom" && isObject(v)
-			cost += c.function(v)
+			cost = c.function(v, cost)
 		default:
-			cost += c.rest.keep(string(name), v)
+			if cost <= dialect.MostKept {
+				cost += c.rest.keep(string(name), v)
+			}
 		}
 	}
-	return cost
 }
 
-func (c *call) function(v []byte) (cost int) {
-	for parts := dialect.PartsOf(v); cost <= dialect.MostKept; {
+// size is how much is kept of the call itself.
+func (c *call) size() int {
+	return len(c.id) + len(c.rawID) + len(c.name) + len(c.rawFn) + len(c.args)
+}
+
+// function takes in what a fragment says of it, and returns cost with how much more is
+// kept of its members.
+func (c *call) function(v []byte, cost int) int {
+	for parts := dialect.PartsOf(v); ; {
 		name, value, ok := parts.Next()
 		if !ok {
-			break
+			return cost
 		}
 		switch string(name) {
 		case "name":
@@ -245,10 +264,11 @@ func (c *call) function(v []byte) (cost int) {
 				c.args = append(c.args[:len(c.args)-1], value[1:]...)
 			}
 		default:
-			cost += c.fn.keep(string(name), value)
+			if cost <= dialect.MostKept {
+				cost += c.fn.keep(string(name), value)
+			}
 		}
 	}
-	return cost
 }
 
 // whole is the call as the next request repeats it.
