@@ -12,11 +12,14 @@ import (
 	"keybridge/internal/store"
 )
 
+// kill is a kill -9, which came after one time and had done its work before the other.
+type kill struct{ at, over time.Time }
+
 // account is all that is known of a run, from its four sides.
 type account struct {
 	notes  []note             // the clients'
 	served []simulator.Served // the provider's
-	kills  []time.Time
+	kills  []kill
 	// window is how much younger than a kill -9 an answer may be that is not recorded: the
 	// flush interval, and what a busy machine adds to it.
 	window time.Duration
@@ -195,7 +198,7 @@ func (c *comparison) note(n *note) {
 // missing judges what a client had and the record has not.
 func (c *comparison) missing(n *note, what string) {
 	for _, k := range c.kills {
-		if age := k.Sub(n.ended); n.began.Before(k) && age < c.window {
+		if age := k.at.Sub(n.ended); n.began.Before(k.over) && age < c.window {
 			c.young++
 			c.youth = max(c.youth, age)
 			return
@@ -203,8 +206,8 @@ func (c *comparison) missing(n *note, what string) {
 	}
 	next := "none came after it"
 	for _, k := range c.kills {
-		if k.After(n.ended) {
-			next = "a kill came " + k.Sub(n.ended).String() + " later"
+		if k.at.After(n.ended) {
+			next = "a kill came " + k.at.Sub(n.ended).String() + " later"
 			break
 		}
 	}
@@ -256,7 +259,7 @@ func (c *comparison) unfinished() {
 		if w.Status != ledger.Lost && w.Status != ledger.Open {
 			continue
 		}
-		at := slices.IndexFunc(c.kills, w.Started.Before)
+		at := slices.IndexFunc(c.kills, func(k kill) bool { return w.Started.Before(k.over) })
 		if at < 0 {
 			c.says("%s is %s, begun at %s, and there was no kill after that", w.ID, w.Status, w.Started.Format(clock))
 			continue
@@ -266,7 +269,7 @@ func (c *comparison) unfinished() {
 	for i, k := range c.kills {
 		var served []time.Time
 		for j := range c.notes {
-			if n := &c.notes[j]; n.outcome != unreached && n.began.Before(k) && n.ended.After(k.Add(-c.window)) {
+			if n := &c.notes[j]; n.outcome != unreached && n.began.Before(k.over) && n.ended.After(k.at.Add(-c.window)) {
 				served = append(served, n.began)
 			}
 		}
@@ -274,7 +277,7 @@ func (c *comparison) unfinished() {
 		slices.SortFunc(taken[i], time.Time.Compare)
 		for j, began := range taken[i] {
 			if j >= len(served) || began.Before(served[j].Truncate(time.Microsecond)) {
-				c.says("%d are lost, the %d. begun at %s; at the kill at %s %d were being served", len(taken[i]), j+1, began.Format(clock), k.Format(clock), len(served))
+				c.says("%d are lost, the %d. begun at %s; at the kill at %s %d were being served", len(taken[i]), j+1, began.Format(clock), k.at.Format(clock), len(served))
 				break
 			}
 		}

@@ -17,7 +17,7 @@ var noon = time.Date(2026, time.November, 23, 12, 0, 0, 0, time.UTC)
 // honest is an account in which all is well, after a kill at noon.
 func honest() account {
 	used := llm.Usage{Input: 10, Output: 7, CacheRead: 20, CacheWrite: 5, Reasoning: 3}
-	a := account{kills: []time.Time{noon}, window: 300 * time.Millisecond}
+	a := account{kills: []kill{{noon, noon.Add(20 * time.Millisecond)}}, window: 300 * time.Millisecond}
 	serve := func(id string, s simulator.Served) {
 		s.ID, s.Usage = id, usageOf(used)
 		a.served = append(a.served, s)
@@ -88,6 +88,8 @@ func honest() account {
 
 	serve("young", simulator.Served{Reports: true, Whole: true})
 	had("young", noon.Add(-100*time.Millisecond), note{})
+	serve("dying", simulator.Served{Reports: true, Whole: true})
+	had("dying", noon.Add(5*time.Millisecond), note{})
 	record("r6", noon.Add(-5*time.Millisecond), store.Whole{Interception: store.Interception{Status: ledger.Lost}})
 	had("", noon.Add(-5*time.Millisecond), note{outcome: broken})
 	had("", noon.Add(-time.Hour), note{outcome: unreached})
@@ -125,7 +127,7 @@ func (a *account) find(id string) *store.Whole {
 
 // The comparison that makes the chaos worth while finds what it is for.
 func TestCompareFindsFaults(t *testing.T) {
-	if f, found := compare(honest()); len(found) > 0 || f.young != 1 || f.trips != 1 || f.own != 1 || f.cut != 1 || f.begun != 1 || f.refused != 2 || f.metered != f.recorded {
+	if f, found := compare(honest()); len(found) > 0 || f.young != 2 || f.trips != 1 || f.own != 1 || f.cut != 1 || f.begun != 1 || f.refused != 2 || f.metered != f.recorded {
 		t.Fatalf("of what is well it says %q, and counts %+v", found, f)
 	}
 	turn := func(w *store.Whole) *store.Turn { return &w.Turns[0] }
@@ -174,12 +176,13 @@ func TestCompareFindsFaults(t *testing.T) {
 			for _, w := range a.whole {
 				w.Started, w.Status = noon.Add(-time.Millisecond), ledger.Lost
 			}
-		}, "7 are lost, the 3. begun at 11:59:59.999; at the kill at 12:00:00.000 2 were being served"},
+		}, "7 are lost, the 3. begun at 11:59:59.999; at the kill at 12:00:00.000 3 were being served"},
 		"what is lost was not being served": {func(a *account) { a.find("r6").Started = noon.Add(-time.Minute) }, "1 are lost, the 1. begun at 11:59:00.000"},
 		"it is open":                        {func(a *account) { a.open = 1 }, "1 rows are left open"},
-		"it is open after the last kill":    {func(a *account) { a.find("r6").Status, a.find("r6").Started, a.unsettled = ledger.Open, noon, true }, "r6 is open"},
+		"it is open after the last kill":    {func(a *account) { a.find("r6").Status, a.find("r6").Started, a.unsettled = ledger.Open, noon.Add(time.Second), true }, "r6 is open"},
 		"the gateway says what is lost":     {func(a *account) { a.dropped = 2 }, "count 2 exchanges as dropped"},
 		"the spool is not empty":            {func(a *account) { a.spool = []string{"record-1"} }, "record-1 is left in the spool"},
+		"an answer began when all was over": {func(a *account) { a.notes[7].began = noon.Add(20 * time.Millisecond) }, "a client had the answer dying"},
 		"an answer was old when it ended":   {func(a *account) { a.notes[6].ended = noon.Add(-a.window) }, "a kill came 300ms later"},
 	} {
 		t.Run(name, func(t *testing.T) {

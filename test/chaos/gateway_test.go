@@ -49,7 +49,7 @@ type gateway struct {
 	listen, admin     string
 	process           *exec.Cmd
 	log               *os.File
-	kills             []time.Time
+	kills             []kill
 	late, dropped     int64 // what all processes together have counted
 }
 
@@ -132,11 +132,12 @@ func (g *gateway) said() string {
 func (g *gateway) kill(t *testing.T) {
 	t.Helper()
 	g.count(t)
-	g.kills = append(g.kills, time.Now())
+	at := time.Now()
 	if err := g.process.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	g.ended(t)
+	g.kills = append(g.kills, kill{at, time.Now()})
 	g.start(t)
 }
 
