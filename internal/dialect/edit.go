@@ -167,21 +167,25 @@ func dataAt(e wire.Event) int {
 	if bytes.IndexByte(e.Data, '\n') >= 0 {
 		return -1
 	}
+	found := -1
 	for at := 0; ; {
 		i := bytes.Index(e.Raw[at:], []byte("data:"))
 		if i < 0 {
-			return -1
+			return found
 		}
-		before := bytes.TrimPrefix(e.Raw[:at+i], []byte("\xEF\xBB\xBF"))
-		if at += i + len("data:"); len(before) > 0 && !bytes.HasSuffix(before, []byte{'\n'}) && !bytes.HasSuffix(before, []byte{'\r'}) {
+		before := e.Raw[:at+i]
+		marked := string(before) == "\xEF\xBB\xBF" // data only at the stream's beginning, where no other line is
+		if at += i + len("data:"); len(before) > 0 && !marked && !bytes.HasSuffix(before, []byte{'\n'}) && !bytes.HasSuffix(before, []byte{'\r'}) {
 			continue // within a line
 		}
 		if bytes.HasPrefix(e.Raw[at:], []byte{' '}) {
 			at++
 		}
-		if !bytes.HasPrefix(e.Raw[at:], e.Data) {
-			return -1
+		if bytes.HasPrefix(e.Raw[at:], e.Data) {
+			found = at
 		}
-		return at
+		if !marked {
+			return found
+		}
 	}
 }

@@ -138,6 +138,17 @@ func TestWithData(t *testing.T) {
 			t.Errorf("%q: %q (%s), want %q", raw, got.Raw, got.Data, want)
 		}
 	}
+	r := wire.NewReader(wire.SSE, bytes.NewReader([]byte("data: 0\n\n\xEF\xBB\xBFdata: {\"a\":1}\ndata: {\"a\":1}\n\n")))
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	late, err := r.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(dialect.WithData(late, []byte("2")).Raw); got != "\xEF\xBB\xBFdata: {\"a\":1}\ndata: 2\n\n" {
+		t.Errorf("a byte order mark that does not begin the stream: %q", got)
+	}
 	body := wire.Event{Raw: []byte(`{"a":1}`), Data: []byte(`{"a":1}`)}
 	if got := dialect.WithData(body, []byte(`{"b":2}`)); string(got.Raw) != `{"b":2}` || string(got.Data) != `{"b":2}` {
 		t.Errorf("%s %s", got.Raw, got.Data)
