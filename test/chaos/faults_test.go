@@ -179,7 +179,9 @@ func TestCompareFindsFaults(t *testing.T) {
 		}, "7 are lost, the 3. begun at 11:59:59.999; at the kill at 12:00:00.000 3 were being served"},
 		"what is lost was not being served": {func(a *account) { a.find("r6").Started = noon.Add(-time.Minute) }, "1 are lost, the 1. begun at 11:59:00.000"},
 		"it is open":                        {func(a *account) { a.open = 1 }, "1 rows are left open"},
-		"it is open after the last kill":    {func(a *account) { a.find("r6").Status, a.find("r6").Started, a.unsettled = ledger.Open, noon.Add(time.Second), true }, "r6 is open"},
+		"it is open after the last kill": {func(a *account) {
+			a.find("r6").Status, a.find("r6").Started, a.unsettled = ledger.Open, noon.Add(time.Second), true
+		}, "r6 is open"},
 		"the gateway says what is lost":     {func(a *account) { a.dropped = 2 }, "count 2 exchanges as dropped"},
 		"the spool is not empty":            {func(a *account) { a.spool = []string{"record-1"} }, "record-1 is left in the spool"},
 		"an answer began when all was over": {func(a *account) { a.notes[7].began = noon.Add(20 * time.Millisecond) }, "a client had the answer dying"},
