@@ -46,13 +46,14 @@ func Run(ctx context.Context, o Options) error {
 // /readyz that no more is to come. Another signal ends it.
 func (a *App) linger(ctx context.Context) error {
 	delay := a.current.Load().config.StopDelay
-	enough := make(chan os.Signal, 1)
-	if delay > 0 {
-		signal.Notify(enough, os.Interrupt, syscall.SIGTERM)
-		defer signal.Stop(enough)
-	}
 	a.stopping.Store(true)
 	a.log.LogAttrs(ctx, slog.LevelInfo, "stopping", slog.Duration("delay", delay), slog.Duration("drain", a.o.Drain))
+	if delay == 0 {
+		return nil
+	}
+	enough := make(chan os.Signal, 1)
+	signal.Notify(enough, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(enough)
 	select {
 	case <-time.After(delay):
 		return nil
