@@ -94,7 +94,7 @@ func join(a, b []byte) []byte {
 
 // sumObjects keeps the form of b and puts what only a has behind it.
 func sumObjects(a, b []byte, depth int) []byte {
-	earlier, later := members(a), members(b)
+	earlier, later := Members(a), Members(b)
 	out, done := []byte{}, 0
 	for parts := PartsOf(b); ; {
 		name, v, ok := parts.Next()
@@ -121,8 +121,8 @@ func sumObjects(a, b []byte, depth int) []byte {
 	}
 }
 
-// members are those of an object, of two with one name the last.
-func members(object []byte) map[string][]byte {
+// Members are those of an object by name, of two with one name the last.
+func Members(object []byte) map[string][]byte {
 	all := map[string][]byte{}
 	for parts := PartsOf(object); ; {
 		name, v, ok := parts.Next()

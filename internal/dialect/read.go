@@ -30,14 +30,17 @@ func IsBody(e wire.Event) bool {
 }
 
 // Text reads a JSON string, "" from any other value.
-func Text(value []byte) string {
+func Text(value []byte) string { return string(Spelled(value)) }
+
+// Spelled is Text, without a copy of what has no escapes.
+func Spelled(value []byte) []byte {
 	switch {
 	case len(value) < 2 || value[0] != '"':
-		return ""
+		return nil
 	case bytes.IndexByte(value, '\\') < 0:
-		return string(value[1 : len(value)-1])
+		return value[1 : len(value)-1]
 	}
-	return gjson.ParseBytes(value).Str
+	return []byte(gjson.ParseBytes(value).Str)
 }
 
 // Says reports whether a member of an answer states something: it is there and

@@ -89,7 +89,7 @@ func (c *content) again(kind, id string) bool {
 	default:
 		return false
 	}
-	return spells(c.kind, kind) && !dialect.Says(c.text) && !dialect.Says(c.thinking) && !dialect.Says(c.input)
+	return string(dialect.Spelled(c.kind)) == kind && !dialect.Says(c.text) && !dialect.Says(c.thinking) && !dialect.Says(c.input)
 }
 
 // start tells the start of a block that is still empty from one that has its whole
@@ -203,7 +203,7 @@ func (b *blocks) grow(event []byte) {
 	if i < 0 {
 		return
 	}
-	if w := &b.open[i]; spells(dialect.Member(delta, "type"), w.kind) {
+	if w := &b.open[i]; string(dialect.Spelled(dialect.Member(delta, "type"))) == w.kind {
 		w.add(dialect.Member(delta, w.name))
 	}
 }
@@ -252,14 +252,6 @@ func (b *blocks) stop(event []byte) {
 // end lets go of the block that deltas go on with under this index, if there is one.
 func (b *blocks) end(index int64) {
 	b.open = slices.DeleteFunc(b.open, func(w writing) bool { return w.index == index })
-}
-
-// spells compares what a JSON string says, without a copy of it unless it has escapes.
-func spells(value []byte, text string) bool {
-	if bytes.IndexByte(value, '\\') >= 0 {
-		return dialect.Text(value) == text
-	}
-	return len(value) == len(text)+len(`""`) && value[0] == '"' && string(value[1:len(value)-1]) == text
 }
 
 // indexed reads an event of a block: which it is, and the named member.

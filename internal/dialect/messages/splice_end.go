@@ -67,21 +67,14 @@ func (s *splicer) honest(data, message []byte) []byte {
 // totals is a report of the sum: of the fields that the upstream's has, and all else
 // that is counted. The client has seen only the first turn's, in message_start.
 func totals(report, sum []byte) []byte {
-	reported := map[string]bool{}
-	for parts := dialect.PartsOf(report); ; {
-		name, _, ok := parts.Next()
-		if !ok {
-			break
-		}
-		reported[string(name)] = true
-	}
+	reported := dialect.Members(report)
 	var members [][]byte
 	for parts := dialect.PartsOf(sum); ; {
 		name, v, ok := parts.Next()
 		if !ok {
 			return object(members)
 		}
-		if dialect.IsNumber(v) || v[0] == '{' || v[0] == '[' || reported[string(name)] {
+		if dialect.IsNumber(v) || v[0] == '{' || v[0] == '[' || reported[string(name)] != nil {
 			members = append(members, member(string(name), v))
 		}
 	}

@@ -285,7 +285,7 @@ func deltaOf(event []byte) (d delta) {
 		}
 		switch string(name) {
 		case "item_id":
-			d.id = spelled(v)
+			d.id = dialect.Spelled(v)
 		case "output_index":
 			d.place = dialect.Count(v)
 		case "summary_index":
@@ -296,14 +296,6 @@ func deltaOf(event []byte) (d delta) {
 			d.text = v
 		}
 	}
-}
-
-// spelled is what a string says, without a copy if it can be.
-func spelled(value []byte) []byte {
-	if len(value) < len(`""`) || value[0] != '"' || bytes.IndexByte(value, '\\') >= 0 {
-		return []byte(dialect.Text(value))
-	}
-	return value[1 : len(value)-1]
 }
 
 // plainDelta reads a delta as it comes by the thousand: its members in their usual order,
