@@ -154,9 +154,9 @@ func (w *watch) left(provider string, gone []keypool.KeyStatus, now time.Time) {
 		if sharedBy(gone[:i], k) {
 			continue
 		}
-		when := "in " + next(k, now)
-		if when == "in now" {
-			when = "at once"
+		when := "at once"
+		if wait := next(k, now); wait != "now" {
+			when = "in " + wait
 		}
 		text := fmt.Sprintf("%s: %s, next try %s", k.State, reason(k), when)
 		keys := []string{k.ID}
